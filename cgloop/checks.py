@@ -1,0 +1,98 @@
+"""The one declaration of a check and its typed result; gate, tables and pages are made from it."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["pass", "fail", "inconclusive", "reported"]
+Direction = Literal["at most", "at least", "reported"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is measured and which values are good.
+
+    Attributes:
+        name: unique id, `family.what`, as used in the config's `gate.required`.
+        title: a few words for tables.
+        unit: unit of value and threshold ("" if dimensionless).
+        direction: whether a small or a large value is good.
+        definition: one or two sentences from which a physicist could compute it.
+    """
+
+    name: str
+    title: str
+    unit: str
+    direction: Direction
+    definition: str
+
+    @property
+    def family(self) -> str:
+        return self.name.split(".")[0]
+
+
+@dataclass
+class CheckResult:
+    """The outcome of one check on one protein.
+
+    Attributes:
+        check: name of the declaration.
+        subject: the protein (or artifact) that was judged.
+        value: measured value; None or NaN if it could not be measured, which never passes.
+        error: 95 % half-width of `value`; 0 where the value is exact.
+        threshold: the limit applied, None for reported checks.
+        reference: the reference's own value where there is one.
+        verdict: `pass`, `fail`, `inconclusive` or `reported`.
+        n_effective: effective number of independent samples, None for exact values.
+        reason: one sentence that says why the verdict is what it is, and what would decide it.
+        inputs: files and settings it was computed from.
+        detail: numbers for plots and tables.
+    """
+
+    check: str
+    subject: str
+    value: float | None
+    error: float
+    threshold: float | None
+    verdict: Verdict
+    reason: str
+    unit: str = ""
+    reference: float | None = None
+    n_effective: float | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; non-finite numbers become null, which no reader can mistake for a pass."""
+        return jsonable(asdict(self))
+
+
+def decide(value: float, error: float, threshold: float, direction: Direction) -> Verdict:
+    """Three-valued comparison: inside with its error, outside with its error, or undecided.
+
+    Every comparison is written so that NaN never passes: a non-finite value is a `fail`,
+    a non-finite error is `inconclusive`.
+    """
+    if direction == "reported":
+        return "reported"
+    if not math.isfinite(value):
+        return "fail"
+    if not math.isfinite(error):
+        return "inconclusive"
+    sign = 1.0 if direction == "at most" else -1.0
+    if sign * value + error <= sign * threshold:
+        return "pass"
+    return "fail" if sign * value - error > sign * threshold else "inconclusive"
+
+
+def jsonable(data: Any) -> Any:
+    """`data` with NumPy scalars and arrays as plain numbers and lists, and non-finite numbers as None."""
+    if isinstance(data, dict):
+        return {str(key): jsonable(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [jsonable(value) for value in data]
+    if hasattr(data, "tolist"):
+        return jsonable(data.tolist())
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data

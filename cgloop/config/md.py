@@ -1,0 +1,62 @@
+"""`md:` what the model has to survive in LAMMPS."""
+
+from pydantic import Field, model_validator
+
+from cgloop.config.base import Section
+
+
+class MinimizeConfig(Section):
+    """Energy minimisation before dynamics, one replica at a time."""
+
+    force_tolerance: float = Field(0.05, gt=0, description="kcal/mol/Å, largest force on a bead")
+    max_steps: int = Field(2000, ge=1)
+
+
+class NVTConfig(Section):
+    """Langevin dynamics at the model's temperature."""
+
+    length_ps: float = Field(100.0, gt=0, description="per replica, after equilibration")
+    equilibration_ps: float = Field(5.0, ge=0, description="run before, not analysed")
+    friction_per_ps: float = Field(1.0, gt=0)
+
+
+class NVEConfig(Section):
+    """Constant-energy dynamics, the test of the forces."""
+
+    length_ps: float = Field(50.0, gt=0, description="per replica")
+
+
+class MonitorConfig(Section):
+    """Limits that no replica may leave; VALIDATION of survival uses the same ones."""
+
+    min_distance_A: float = Field(2.0, gt=0, description="between beads that are not bonded")
+    max_bond_deviation: float = Field(0.2, gt=0, description="of a CA–CA bond from the reference mean, relative")
+    max_force: float = Field(1000.0, gt=0, description="kcal/mol/Å on a bead")
+    max_temperature_ratio: float = Field(1.5, gt=1, description="running mean over 1 ps over the target")
+    temperature_quantile: float = Field(
+        1e-9, gt=0, lt=0.01, description="chance that a healthy replica's instantaneous temperature exceeds the limit"
+    )
+
+
+class MDConfig(Section):
+    """Replicas, lengths and limits of the LAMMPS runs."""
+
+    replicas: int = Field(8, ge=1, le=1000, description="start from different held-out frames")
+    proteins: list[str] | None = Field(None, description="default: all of the data set")
+    timestep_fs: float = Field(2.0, gt=0)
+    temperature_K: float | None = Field(None, gt=0, description="default: the model's; others are reported, not gated")
+    minimize: MinimizeConfig = MinimizeConfig()
+    nvt: NVTConfig = NVTConfig()
+    nve: NVEConfig = NVEConfig()
+    dump_every_ps: float = Field(0.5, gt=0, description="frames of the trajectory")
+    observe_every_ps: float = Field(0.1, gt=0, description="energies, temperature, distances")
+    monitors: MonitorConfig = MonitorConfig()
+    crash_frames: int = Field(200, ge=2, description="steps kept before a crash")
+    skin_A: float = Field(2.0, gt=0, description="neighbours are rebuilt when a bead moved half of it")
+
+    @model_validator(mode="after")
+    def _intervals_hold_steps(self):
+        for name in ("dump_every_ps", "observe_every_ps"):
+            if getattr(self, name) * 1000 < self.timestep_fs:
+                raise ValueError(f"`{name}` is shorter than one time step")
+        return self

@@ -1,0 +1,31 @@
+"""The whole config."""
+
+from pydantic import Field
+
+from cgloop.config.base import Section
+from cgloop.config.data import DataConfig
+from cgloop.config.md import MDConfig
+from cgloop.config.model import ModelConfig
+from cgloop.config.priors import PriorsConfig
+from cgloop.config.run import RunConfig
+from cgloop.config.train import TrainConfig
+from cgloop.config.validate import GateConfig, ParityConfig, ValidateConfig
+
+
+class Config(Section):
+    """Everything a run needs to know; `cgloop init` writes a commented one."""
+
+    run: RunConfig
+    cycles: int = Field(1, ge=1, description="at most so many rounds of train, run and judge")
+    data: DataConfig
+    priors: PriorsConfig = PriorsConfig()
+    model: ModelConfig = ModelConfig.model_validate({})
+    train: TrainConfig = TrainConfig()
+    parity: ParityConfig = ParityConfig()
+    md: MDConfig = MDConfig()
+    validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
+    gate: GateConfig = GateConfig()
+
+    @property
+    def md_temperature_K(self) -> float:
+        return self.md.temperature_K or self.data.temperature_K

@@ -1,0 +1,24 @@
+"""`train:` force matching."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from cgloop.config.base import Section
+
+
+class TrainConfig(Section):
+    """Optimiser, schedule and stopping."""
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(16, ge=1, description="frames per step, over all devices")
+    optimizer: Literal["adam", "adamw", "adabelief"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_epochs: float = Field(1.0, ge=0)
+    final_learning_rate_factor: float = Field(0.02, ge=0, le=1, description="of the cosine decay")
+    clip_norm: float = Field(10.0, gt=0, description="global norm of the gradient")
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="average of parameters that is evaluated and kept")
+    patience_epochs: int = Field(20, ge=1, description="stop if validation does not improve for so long")
+    checkpoint_every_s: float = Field(30.0, ge=0)
+    eval_batch_size: int = Field(64, ge=1)

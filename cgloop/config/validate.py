@@ -1,0 +1,55 @@
+"""`validate:` definitions and limits of the checks; `gate:` which of them decide."""
+
+from pydantic import Field
+
+from cgloop.config.base import Section
+
+
+class ParityConfig(Section):
+    """The exported artifact in LAMMPS against the model in JAX."""
+
+    frames: int = Field(20, ge=1, description="held-out frames")
+    force_limit: float = Field(1e-4, gt=0, description="largest force difference over RMS force")
+    energy_limit: float = Field(1e-5, gt=0, description="energy difference over max(|energy|, N kT)")
+
+
+class ValidateConfig(Section):
+    """Limits are defaults here, never constants in code."""
+
+    max_trim: float = Field(0.25, ge=0, lt=1, description="largest part cut off as equilibration")
+    min_effective_samples: float = Field(20.0, gt=0)
+    min_replicas: int = Field(3, ge=2)
+    survival_fraction: float = Field(1.0, gt=0, le=1)
+    minimize_max_move_A: float = Field(5.0, gt=0)
+    nvt_temperature_deviation: float = Field(0.02, gt=0, description="relative")
+    nve_drift_kcal_per_mol_per_ns: float = Field(1.0, gt=0)
+    nve_drift_kT_per_ns_per_dof: float = Field(0.01, gt=0)
+    nve_drift_over_kinetic_fluctuation: float = Field(1.0, gt=0)
+    rmsd_wasserstein_A: float = Field(1.0, gt=0, description="floor of the noise-calibrated limit")
+    contact_cutoff_A: float = Field(8.0, gt=0)
+    contact_min_separation: int = Field(4, ge=1)
+    contact_pearson: float = Field(0.9, gt=0, le=1)
+    contact_mad: float = Field(0.1, gt=0)
+    q_beta_per_A: float = Field(5.0, gt=0)
+    q_lambda: float = Field(1.2, gt=0)
+    q_wasserstein: float = Field(0.1, gt=0, description="floor of the noise-calibrated limit")
+    noise_blocks: int = Field(200, ge=20, description="resampled reference blocks for each noise limit")
+
+
+REQUIRED = [
+    "parity.forces",
+    "parity.energy",
+    "minimize.converged",
+    "stability.survival",
+    "nvt.temperature",
+    "nve.drift",
+    "structure.rmsd",
+    "structure.contacts",
+    "structure.q",
+]
+
+
+class GateConfig(Section):
+    """Checks that decide; all others are reported."""
+
+    required: list[str] = Field(default_factory=lambda: list(REQUIRED), min_length=1)

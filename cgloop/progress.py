@@ -1,0 +1,74 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PLAIN_INTERVAL_S = 10.0
+
+
+class Progress:
+    """Counts work done and shows it; made by `progress`."""
+
+    def __init__(self, name: str, total: float, unit: str, bar: Any = None):
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0.0
+        self._bar = bar
+        self._task = bar.add_task(name, total=total, fields="") if bar is not None else None
+        self._log = logging.getLogger(f"cgloop.{name.split()[0]}")
+        self._start = self._shown = time.monotonic()
+
+    def advance(self, amount: float = 1.0, **fields: Any) -> None:
+        """Count `amount` as done; `fields` are shown beside it (loss=0.3, alive=8)."""
+        self.done += amount
+        now = time.monotonic()
+        if self._bar is not None:
+            # The bar redraws itself; formatting more often than it can show is wasted work.
+            if now - self._shown > 0.1 or self.done >= self.total:
+                self._shown = now
+                self._bar.update(self._task, completed=self.done, fields=_format(fields))
+        elif now - self._shown > PLAIN_INTERVAL_S:
+            self._shown = now
+            self._log.info("%s", self._line(now, fields))
+
+    def _line(self, now: float, fields: dict[str, Any]) -> str:
+        elapsed = now - self._start
+        left = elapsed * (self.total - self.done) / self.done if self.done else float("inf")
+        text = f"{self.done:.5g}/{self.total:.5g} {self.unit}, {left:.0f} s left"
+        return f"{text}  {_format(fields)}" if fields else text
+
+
+def _format(fields: dict[str, Any]) -> str:
+    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+
+
+@contextmanager
+def progress(name: str, total: float, unit: str = "") -> Iterator[Progress]:
+    """Show the progress of a loop.
+
+    Args:
+        name: room and what it does, e.g. "train" or "md cln025 nvt"; its first word names the logger.
+        total: amount of work, in `unit`.
+        unit: shown after the numbers.
+    """
+    if not sys.stderr.isatty():
+        yield Progress(name, total, unit)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("[{task.description}]"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.4g}/{task.total:.4g} " + unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[fields]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Progress(name, total, unit, bar)
