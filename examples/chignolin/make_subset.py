@@ -39,7 +39,8 @@ def copy_rounded(source: h5py.Dataset, target: h5py.Group, name: str, decimals: 
     if not np.abs(error).max() <= 0.6 * 10.0**-decimals:
         raise SystemExit(f"{source.name}: rounding moved a value by {np.abs(error).max()}")
     rms = np.sqrt((source[:].astype(np.float64) ** 2).mean())
-    print(f"{source.name}: RMS {rms:.4g}, RMS change {np.sqrt((error**2).mean()):.2g}, largest {np.abs(error).max():.2g}")
+    change = np.sqrt((error**2).mean())
+    print(f"{source.name}: RMS {rms:.4g}, RMS change {change:.2g}, largest {np.abs(error).max():.2g}")
 
 
 def copy_trajectory(source: h5py.Group, target: h5py.Group, decimals: dict[str, int]) -> None:

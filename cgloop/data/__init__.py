@@ -1,0 +1,1 @@
+"""The coarse-grained data set: written by `prep`, read by everything else."""
