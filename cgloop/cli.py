@@ -1,0 +1,184 @@
+"""The command line: parses, calls, prints, and turns every ending into an exit code."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cgloop
+from cgloop.errors import ExitCode, Interrupted, UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Train a coarse-grained protein force field, and let LAMMPS decide whether it may be deployed.
+
+Start with `cgloop init config.yaml`, point it at your mdCATH files, and run `cgloop cycle config.yaml`.
+Kill it at any moment and run the same command: it continues.
+
+Exit codes: 0 pass, 3 fail, 4 inconclusive, 5 interrupted and resumable, 2 bad input, 1 a defect of cgloop.""",
+)
+
+Target = Annotated[Path, typer.Argument(help="config file, or the directory of a run", metavar="CONFIG|RUN")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="replace a value of the config, e.g. train.epochs=20", metavar="KEY=V")
+]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="take the lock of a process on another host that is gone")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show details")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show warnings only")]
+
+
+def _verbosity(verbose: bool, quiet: bool) -> None:
+    from cgloop.console import setup_logging
+
+    setup_logging(1 if verbose else -1 if quiet else 0)
+
+
+def _finish(outcome) -> None:
+    for line in outcome.lines:
+        typer.echo(line)
+    raise typer.Exit(int(outcome.code))
+
+
+@app.command()
+def cycle(
+    target: Target,
+    overrides: Overrides = None,
+    take_over: TakeOver = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole loop: prep, priors, train, export, parity, md, validate, gate, report."""
+    from cgloop.cycle import run_cycles
+    from cgloop.rundir import read_run
+
+    _verbosity(verbose, quiet)
+    _finish(run_cycles(*read_run(target, tuple(overrides or ())), take_over=take_over))
+
+
+def _stage_command(name: str, text: str) -> None:
+    def command(
+        target: Target,
+        overrides: Overrides = None,
+        take_over: TakeOver = False,
+        verbose: Verbose = False,
+        quiet: Quiet = False,
+    ) -> None:
+        from cgloop.cycle import run_to
+        from cgloop.rundir import read_run
+
+        _verbosity(verbose, quiet)
+        _finish(run_to(*read_run(target, tuple(overrides or ())), name, take_over=take_over))
+
+    app.command(name, help=f"{text} Earlier stages that are not up to date run first.")(command)
+
+
+for _name, _text in {
+    "prep": "All-atom trajectories to CA beads with forces and splits.",
+    "priors": "Fit bond, angle, dihedral and repulsion terms by Boltzmann inversion.",
+    "train": "Train the network by force matching on what the priors leave.",
+    "export": "Write the model as a StableHLO bundle.",
+    "parity": "Compare the exported artifact inside LAMMPS with the model in JAX.",
+    "md": "Minimise, NVT and NVE in LAMMPS, several replicas.",
+    "validate": "Measure stability, drift, temperature and structure, with error bars.",
+    "feedback": "Classify and describe every crash.",
+}.items():
+    _stage_command(_name, _text)
+
+
+@app.command()
+def gate(
+    target: Target,
+    overrides: Overrides = None,
+    take_over: TakeOver = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge the latest cycle; the exit code is the verdict. Stages that are not up to date run first."""
+    from cgloop.cycle import run_gate
+    from cgloop.rundir import read_run
+
+    _verbosity(verbose, quiet)
+    _finish(run_gate(*read_run(target, tuple(overrides or ())), take_over=take_over))
+
+
+@app.command()
+def report(target: Target) -> None:
+    """Write the HTML page of a run from whatever is there."""
+    from cgloop.cycle import report as write
+    from cgloop.rundir import read_run
+
+    _, run = read_run(target)
+    if not run.path.is_dir():
+        raise UserError("this run has not been started", where=run.path, remedy=f"run `cgloop cycle {target}`")
+    typer.echo(write(run))
+
+
+@app.command()
+def status(target: Target) -> None:
+    """Which stages are done, stale, begun or missing, and what was judged."""
+    from cgloop.rundir import read_run
+    from cgloop.status import format_status
+
+    config, run = read_run(target)
+    if not run.path.is_dir():
+        raise UserError("this run has not been started", where=run.path, remedy=f"run `cgloop cycle {target}`")
+    typer.echo(format_status(config, run))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="where to write the config")] = Path("config.yaml"),
+    template: Annotated[str, typer.Option(help="quickstart, prior-only or ml-only")] = "quickstart",
+) -> None:
+    """Write a commented config to start from."""
+    from cgloop.templates import write_template
+
+    write_template(template, path)
+    typer.echo(f"wrote {path}: set `data.sources`, then run `cgloop cycle {path}`")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has: JAX devices, LAMMPS and its packages, MPI, memory, disk."""
+    from cgloop.doctor import examine
+
+    typer.echo(examine())
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(cgloop.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="show it")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `cgloop` command."""
+    try:
+        app()
+    except UserError as error:
+        _say(f"error: {error}")
+        sys.exit(ExitCode.BAD_INPUT)
+    except (Interrupted, KeyboardInterrupt) as error:
+        _say(f"interrupted: {error or 'by the keyboard'}; run the same command again to continue")
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+def _say(text: str) -> None:
+    # One line, whatever the message was made from.
+    print(" ".join(text.split()), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

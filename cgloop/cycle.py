@@ -1,0 +1,205 @@
+"""The loop: which stage runs, what is already done, what comes next, and what it all amounts to."""
+
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cgloop.config import Config
+from cgloop.errors import ExitCode, Interrupted
+from cgloop.interrupt import check_stop
+from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, up_to
+from cgloop.rundir import RunDirectory, opened, write_config
+from cgloop.stages import StageResult, read_record, replace_folder, run_stage, write_json
+
+log = logging.getLogger("cgloop.cycle")
+
+EXIT_CODES = {"pass": ExitCode.PASS, "fail": ExitCode.FAIL, "inconclusive": ExitCode.INCONCLUSIVE}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, and three lines for the person who waited."""
+
+    code: ExitCode
+    lines: tuple[str, ...]
+
+
+def run_cycles(config: Config, run: RunDirectory, *, take_over: bool = False) -> Outcome:
+    """The whole loop, as often as `cycles` allows and until a model passes."""
+    with opened(config, run, take_over=take_over):
+        run.event("cycle-command", cycles=config.cycles)
+        try:
+            verdict: dict[str, Any] = {}
+            for cycle in range(config.cycles):
+                verdict = _one_cycle(context_of(config, run, cycle))
+                if verdict["verdict"] == "pass":
+                    break
+        except Interrupted as error:
+            return _interrupted(run, error)
+        page = report(run)
+        run.event("verdict", verdict=verdict["verdict"])
+        return Outcome(EXIT_CODES[verdict["verdict"]], _closing_lines(run, verdict, page))
+
+
+def run_to(config: Config, run: RunDirectory, stage: str, *, take_over: bool = False) -> Outcome:
+    """One stage of the latest cycle, and whatever it needs that is not up to date."""
+    with opened(config, run, take_over=take_over):
+        context = context_of(config, run, max(run.cycles(), default=0))
+        try:
+            results = [_run(context, each) for each in up_to(stage)]
+        except Interrupted as error:
+            return _interrupted(run, error)
+        done = results[-1]
+        state = f"done in {done.record.seconds:.1f} s" if done.ran else "up to date"
+        return Outcome(ExitCode.PASS, (f"{stage}: {state}, see {done.folder}",))
+
+
+def run_gate(config: Config, run: RunDirectory, *, take_over: bool = False) -> Outcome:
+    """Bring the validation of the latest cycle up to date and judge it; the exit code is the verdict."""
+    with opened(config, run, take_over=take_over):
+        context = context_of(config, run, max(run.cycles(), default=0))
+        try:
+            verdict = _one_cycle(context)
+        except Interrupted as error:
+            return _interrupted(run, error)
+        page = report(run)
+        return Outcome(EXIT_CODES[verdict["verdict"]], _closing_lines(run, verdict, page))
+
+
+def report(run: RunDirectory) -> Path:
+    """Write the page of a run from whatever is there."""
+    from cgloop.report.page import write_report
+
+    return write_report(run.path)
+
+
+def _one_cycle(context: Context) -> dict[str, Any]:
+    for stage in PIPELINE:
+        _run(context, stage)
+        if stage.name == "parity" and not _parity_holds(context):
+            log.error("the exported artifact and the model differ: no MD is run with it")
+            break
+    return _judge(context)
+
+
+def _run(context: Context, stage: Stage) -> StageResult:
+    """Bring one stage up to date; a stage shared by all cycles is linked, not repeated."""
+    check_stop()
+    folder = context.folder(stage.name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    inputs = stage_inputs(context, stage)
+    if stage.shared and context.cycle > 0 and not folder.exists():
+        earlier = context.run.stage(context.cycle - 1, stage.name)
+        folder.symlink_to(os.path.relpath(earlier, folder.parent))
+
+    def announce(reason: str) -> None:
+        logging.getLogger(f"cgloop.{stage.name}").info("%s", reason)
+        context.run.event("stage-start", cycle=context.cycle, stage=stage.name, reason=reason)
+
+    result = run_stage(
+        folder,
+        inputs,
+        lambda out: stage.work(context, out),
+        seed=context.config.run.seed,
+        resumable=stage.resumable,
+        min_free_gb=context.config.run.min_free_gb,
+        on_start=announce,
+    )
+    if result.ran:
+        logging.getLogger(f"cgloop.{stage.name}").info("done in %.1f s", result.record.seconds)
+        context.run.event(
+            "stage-done", cycle=context.cycle, stage=stage.name, seconds=result.record.seconds,
+            result_digest=result.record.result_digest,
+        )  # fmt: skip
+    else:
+        log.debug("%s is up to date", stage.name)
+    return result
+
+
+def _parity_holds(context: Context) -> bool:
+    return _read_json(context.folder("parity") / "parity.json").get("verdict") == "pass"
+
+
+def _judge(context: Context) -> dict[str, Any]:
+    """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
+    from cgloop.validate.gate import judge, parity_metrics
+
+    if _parity_holds(context):
+        metrics = _read_json(context.folder("validate") / "metrics.json")
+    else:
+        metrics = parity_metrics(context.folder("parity") / "parity.json")
+    verdict = judge(metrics, context.config.gate.required)
+    verdict["run"] = context.config.run.name
+    verdict["cycle"] = context.cycle
+    verdict["results"] = {
+        stage.name: record.result_digest
+        for stage in PIPELINE
+        if (record := read_record(context.folder(stage.name))) is not None
+    }
+    write_json(context.run.cycle(context.cycle) / "verdict.json", verdict)
+    write_json(context.run.verdict, verdict)
+    if verdict["verdict"] == "pass":
+        _deploy(context)
+    else:
+        # A model that passed in an earlier state of this run is not the one that was judged now.
+        shutil.rmtree(context.run.deploy, ignore_errors=True)
+    return verdict
+
+
+def _deploy(context: Context) -> None:
+    """Bundle, verdict, provenance and inputs of a model that passed, in one folder."""
+    from cgloop.md.inputs import input_templates
+
+    new = context.run.path / ".deploy.partial"
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(context.folder("export"), new / "bundle")
+    shutil.copy2(context.run.verdict, new / "verdict.json")
+    write_config(context.config, new / "config.yaml")
+    (new / "lammps_inputs").mkdir()
+    for template in input_templates():
+        shutil.copy2(template, new / "lammps_inputs" / template.name)
+    replace_folder(new, context.run.deploy)
+    context.run.event("deployed", cycle=context.cycle)
+
+
+def _interrupted(run: RunDirectory, error: Interrupted) -> Outcome:
+    run.event("interrupted", reason=str(error))
+    lines = (f"interrupted: {error}", f"run the same command again to continue {run.path}")
+    return Outcome(ExitCode.INTERRUPTED, lines)
+
+
+def _closing_lines(run: RunDirectory, verdict: dict[str, Any], page: Path) -> tuple[str, ...]:
+    lines = (
+        f"verdict  {verdict['verdict'].upper()}: {verdict['summary']}",
+        f"figures  {_figures(verdict)}",
+        f"look at  {page}  (numbers: {run.verdict}, log: {run.log})",
+    )
+    return lines
+
+
+def _figures(verdict: dict[str, Any]) -> str:
+    """The few numbers that everybody asks for first."""
+    wanted = {
+        "forces.error": "force RMSE {value:.3f} (prior only {reference:.3f}) kcal/mol/Å",
+        "stability.survival": "survival {value:.0%}",
+        "nve.drift": "NVE drift {value:.3g} ± {error:.2g} kcal/mol/ns",
+        "structure.q": "Q differs by {value:.2f} ± {error:.2f}",
+    }
+    parts = []
+    for check in verdict["checks"]:
+        form = wanted.get(check["check"])
+        if form and check["value"] is not None and check["error"] is not None:
+            reference = check["reference"] if check["reference"] is not None else float("nan")
+            parts.append(form.format(value=check["value"], error=check["error"], reference=reference))
+    return ", ".join(parts) or "none were measured"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,207 @@
+"""The stages of one cycle: what each needs, which settings it depends on, and who does its work.
+
+Work functions import their rooms when called, so that `cgloop status` and a login node's `cgloop prep`
+start neither JAX nor LAMMPS.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cgloop
+from cgloop.config import Config
+from cgloop.errors import ExitCode, UserError
+from cgloop.rundir import RunDirectory, write_config
+from cgloop.stages import digest_file, read_record
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the work of a stage is given: the config of this cycle, and where its neighbours are."""
+
+    config: Config
+    run: RunDirectory
+    cycle: int
+
+    def folder(self, stage: str) -> Path:
+        return self.run.stage(self.cycle, stage)
+
+    @property
+    def previous_params(self) -> Path | None:
+        """Parameters that the cycle before this one ended with."""
+        if self.cycle == 0:
+            return None
+        return self.run.stage(self.cycle - 1, "train") / "params.safetensors"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the loop.
+
+    Attributes:
+        name: of its folder and its subcommand.
+        needs: earlier stages whose results it reads.
+        settings: the part of the config that it depends on, as plain data.
+        work: does it, into the folder that it is given.
+        resumable: `work` continues what an interrupted attempt left.
+        shared: the same in every cycle, so that a later cycle links to the earlier one's result.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    settings: Callable[[Config], dict[str, Any]]
+    work: Callable[[Context, Path], Any]
+    resumable: bool = False
+    shared: bool = False
+
+
+def _sections(*names: str) -> Callable[[Config], dict[str, Any]]:
+    def select(config: Config) -> dict[str, Any]:
+        whole = config.model_dump(mode="json", by_alias=True)
+        return {name: whole[name] for name in names}
+
+    return select
+
+
+def _prep_settings(config: Config) -> dict[str, Any]:
+    """The data section, with each source named by its content: a moved file is the same file."""
+    data = config.data.model_dump(mode="json")
+    for source in data["sources"]:
+        path = Path(source.pop("path"))
+        if not path.is_file():
+            raise UserError("no such file", where=path, remedy="check `data.sources` in the config")
+        source.update(name=path.name, digest=digest_file(path))
+    return {"data": data}
+
+
+def _prior_settings(config: Config) -> dict[str, Any]:
+    return {
+        **_sections("priors")(config),
+        "temperature_K": config.data.temperature_K,
+        "cutoff_A": config.model.cutoff_A,
+        "energy": config.model.energy,
+    }
+
+
+def _md_settings(config: Config) -> dict[str, Any]:
+    return {**_sections("md")(config), "temperature_K": config.data.temperature_K, "seed": config.run.seed}
+
+
+def _train_settings(config: Config) -> dict[str, Any]:
+    settings = _sections("model", "train")(config)
+    # How often a checkpoint is written does not change what is trained.
+    settings["train"].pop("checkpoint_every_s")
+    return {**settings, "seed": config.run.seed}
+
+
+def _prep(context: Context, out: Path) -> None:
+    from cgloop.prep.pipeline import prepare
+
+    prepare(context.config.data, out)
+
+
+def _priors(context: Context, out: Path) -> None:
+    from cgloop.priors.stage import fit_stage
+
+    fit_stage(context.folder("prep"), context.config, out)
+
+
+def _train(context: Context, out: Path) -> None:
+    from cgloop.train.stage import train_stage
+
+    priors = context.folder("priors") / "priors.yaml"
+    train_stage(context.config, context.folder("prep"), priors, out, init_params=context.previous_params)
+
+
+def _export(context: Context, out: Path) -> None:
+    from cgloop.export.stage import export_stage
+
+    export_stage(context.config, context.folder("train"), context.folder("priors") / "priors.yaml", out)
+
+
+def _parity(context: Context, out: Path) -> None:
+    from cgloop.md.parity import parity_stage
+
+    parity_stage(context.config, context.folder("export"), context.folder("train"), context.folder("prep"), out)
+
+
+def _md(context: Context, out: Path) -> None:
+    from cgloop.md.run import md_stage
+
+    md_stage(context.config, context.folder("export"), context.folder("prep"), out)
+
+
+def _validate(context: Context, out: Path) -> None:
+    """In a process of its own: pymbar switches JAX to float64 for the whole process."""
+    config_file = out / "config.yaml"
+    write_config(context.config, config_file)
+    folders = {
+        "--md": context.folder("md"),
+        "--dataset": context.folder("prep"),
+        "--parity": context.folder("parity") / "parity.json",
+        "--train": context.folder("train"),
+        "--out": out,
+    }
+    arguments = [str(part) for pair in folders.items() for part in pair]
+    command = [sys.executable, "-m", "cgloop.validate", "--config", str(config_file), *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    config_file.unlink()
+    if finished.returncode == ExitCode.BAD_INPUT:
+        raise UserError(finished.stderr.strip().splitlines()[-1])
+    if finished.returncode != 0:
+        raise RuntimeError(f"validation broke:\n{finished.stderr}")
+
+
+def _feedback(context: Context, out: Path) -> None:
+    from cgloop.feedback.stage import feedback_stage
+
+    feedback_stage(context.folder("md"), context.folder("prep"), out)
+
+
+PIPELINE: tuple[Stage, ...] = (
+    Stage("prep", (), _prep_settings, _prep, shared=True),
+    Stage("priors", ("prep",), _prior_settings, _priors, shared=True),
+    Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
+    Stage("export", ("priors", "train"), lambda config: {"temperature_K": config.data.temperature_K}, _export),
+    Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
+    Stage("md", ("prep", "export", "parity"), _md_settings, _md),
+    Stage("validate", ("prep", "train", "parity", "md"), _sections("validate", "md"), _validate),
+    Stage("feedback", ("prep", "md"), lambda config: {}, _feedback),
+)
+BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
+
+
+def up_to(name: str) -> tuple[Stage, ...]:
+    """The stage and everything it needs, in order."""
+    wanted = {name}
+    for stage in reversed(PIPELINE):
+        if stage.name in wanted:
+            wanted.update(stage.needs)
+    return tuple(stage for stage in PIPELINE if stage.name in wanted)
+
+
+def context_of(config: Config, run: RunDirectory, cycle: int) -> Context:
+    """The context of a cycle. Each has a seed of its own, so that it is not the same training again."""
+    seeded = config.run.model_copy(update={"seed": (config.run.seed + cycle) % 2**32})
+    return Context(config.model_copy(update={"run": seeded}), run, cycle)
+
+
+def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
+    """Everything that the outputs of a stage depend on, as plain data.
+
+    Raises:
+        UserError: an earlier stage that it needs is not done, or a source is missing.
+    """
+    inputs: dict[str, Any] = {**stage.settings(context.config), "cgloop": cgloop.__version__}
+    for name in stage.needs:
+        record = read_record(context.folder(name))
+        if record is None:
+            raise UserError(f"stage {name} is not done", where=context.folder(name), remedy=f"run `cgloop {name}`")
+        inputs[name] = {"digest": record.result_digest}
+    if stage.name == "train" and context.previous_params is not None:
+        earlier = read_record(context.previous_params.parent)
+        inputs["previous_cycle"] = {"digest": earlier.result_digest if earlier else None}
+    return inputs

@@ -1,0 +1,131 @@
+"""The run directory: where everything of a run lives, how it is opened for work, and the record of what happened."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cgloop.config import Config, load_config
+from cgloop.config.load import parse_config
+from cgloop.console import log_to_file
+from cgloop.errors import UserError
+from cgloop.interrupt import stop_on_signals
+from cgloop.lock import locked
+from cgloop.stages import explained, require_space
+
+STAGES = ("prep", "priors", "train", "export", "parity", "md", "validate", "feedback")
+"""Folders of a cycle, in the order in which they are made."""
+
+
+class RunDirectory:
+    """Paths of a run, and its events."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def verdict(self) -> Path:
+        return self.path / "verdict.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "cgloop.log"
+
+    @property
+    def deploy(self) -> Path:
+        return self.path / "deploy"
+
+    def cycle(self, index: int) -> Path:
+        return self.path / f"cycle_{index:03d}"
+
+    def stage(self, index: int, name: str) -> Path:
+        return self.cycle(index) / name
+
+    def cycles(self) -> list[int]:
+        """Indices of the cycles that exist."""
+        return sorted(int(p.name[6:]) for p in self.path.glob("cycle_[0-9][0-9][0-9]") if p.is_dir())
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line to `events.jsonl`."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
+        with open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
+
+
+def read_run(target: Path, overrides: tuple[str, ...] = ()) -> tuple[Config, RunDirectory]:
+    """Config and run directory that `target` (a config file, or a run directory) stands for.
+
+    Args:
+        target: a YAML config, or the directory of a run, whose `config.yaml` is then used.
+        overrides: `key.subkey=value` texts that replace values of the config.
+
+    Raises:
+        UserError: there is no such config, or it is wrong.
+    """
+    target = Path(target)
+    if target.is_dir():
+        if not (target / "config.yaml").is_file():
+            raise UserError("not a run directory: it has no config.yaml", where=target, remedy="give a config file")
+        return _override(load_config(target / "config.yaml"), target / "config.yaml", overrides), RunDirectory(target)
+    config = _override(load_config(target), target, overrides)
+    return config, RunDirectory(config.run.root / config.run.name)
+
+
+def _override(config: Config, path: Path, overrides: tuple[str, ...]) -> Config:
+    if not overrides:
+        return config
+    data = as_plain(config)
+    for text in overrides:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UserError(f"--set {text}: not of the form key.subkey=value")
+        *sections, last = key.strip().split(".")
+        section = data
+        for name in sections:
+            section = section.setdefault(name, {}) if isinstance(section, dict) else {}
+        section[last] = yaml.safe_load(value)
+    return parse_config(yaml.safe_dump(data, sort_keys=False), Path(f"{path} with --set"))
+
+
+def as_plain(config: Config) -> dict[str, Any]:
+    """The config as plain data, with everything that was a default written out."""
+    return config.model_dump(mode="json", by_alias=True)
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write the resolved config as YAML."""
+    text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def opened(config: Config, run: RunDirectory, *, take_over: bool = False) -> Iterator[None]:
+    """Hold a run directory for work: created, locked, logged, with signals turned into stop requests.
+
+    Raises:
+        UserError: it cannot be written, the disk is full, or another process works in it.
+    """
+    with explained(run.path):
+        require_space(run.path, config.run.min_free_gb)
+        run.path.mkdir(parents=True, exist_ok=True)
+        with locked(run.path, take_over=take_over), stop_on_signals(config.run.time_limit_minutes):
+            handler = log_to_file(run.log)
+            try:
+                write_config(config, run.config)
+                yield
+            finally:
+                logging.getLogger("cgloop").removeHandler(handler)
+                handler.close()

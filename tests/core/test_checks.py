@@ -1,0 +1,45 @@
+"""The three-valued comparison; above all, that NaN never passes."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgloop.checks import CheckResult, decide
+
+number = st.floats(-1e6, 1e6)
+size = st.floats(0, 1e6)
+
+
+@given(number, size, number)
+def test_the_two_directions_mirror_each_other(value, error, limit):
+    assert decide(value, error, limit, "at most") == decide(-value, error, -limit, "at least")
+
+
+@given(number, size, number)
+def test_a_pass_survives_any_shift_within_the_error(value, error, limit):
+    if decide(value, error, limit, "at most") == "pass":
+        assert value <= limit
+        assert value + error <= limit
+
+
+@given(number, number)
+def test_exact_values_are_never_undecided(value, limit):
+    assert decide(value, 0.0, limit, "at most") in ("pass", "fail")
+
+
+@pytest.mark.parametrize("direction", ["at most", "at least"])
+def test_nothing_unmeasured_passes(direction):
+    for value in (math.nan, math.inf, -math.inf):
+        assert decide(value, 0.0, 1.0, direction) == "fail"
+    assert decide(0.5, math.nan, 1.0, direction) == "inconclusive"
+    assert decide(1.5, math.inf, 1.0, direction) == "inconclusive"
+
+
+def test_result_is_valid_json_without_nan():
+    result = CheckResult("a.b", "x", math.nan, 0.0, 1.0, "fail", "because", detail={"series": [1.0, math.inf]})
+    text = json.dumps(result.to_json(), allow_nan=False)
+    assert json.loads(text)["value"] is None
+    assert json.loads(text)["detail"]["series"] == [1.0, None]
