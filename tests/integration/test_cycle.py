@@ -1,0 +1,106 @@
+"""The loop as a whole, on real data: what it leaves behind, and what it repeats."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from cgloop.errors import ExitCode
+from cgloop.stages import digest_file
+from tests.integration.conftest import cgloop, digests, events, short_config
+
+STAGES = ["prep", "priors", "train", "export", "parity", "md", "validate", "feedback"]
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    """A copy of the finished run that a test may change."""
+    return shutil.copytree(finished_run, tmp_path / "runs" / "short", symlinks=True)
+
+
+def stages_that_ran(run, after=0):
+    return [event["stage"] for event in events(run)[after:] if event["event"] == "stage-done"]
+
+
+def test_every_stage_left_its_record_and_its_files(finished_run):
+    assert stages_that_ran(finished_run) == STAGES
+    for stage in STAGES:
+        folder = finished_run / "cycle_000" / stage
+        record = json.loads((folder / "stage.json").read_text())
+        assert {name: digest_file(folder / name) for name in record["outputs"]} == record["outputs"]
+    hidden = [path for path in finished_run.rglob(".*")]
+    assert hidden == []
+
+
+def test_verdict_and_exit_code_agree(finished_run):
+    verdict = json.loads((finished_run / "verdict.json").read_text())
+    done = cgloop("gate", finished_run)
+    assert done.returncode == {"pass": 0, "fail": 3, "inconclusive": 4}[verdict["verdict"]]
+    assert len(done.stdout.strip().splitlines()) == 3
+    assert verdict["verdict"].upper() in done.stdout
+    assert (finished_run / "deploy").exists() == (verdict["verdict"] == "pass")
+
+
+def test_every_required_check_was_judged(finished_run):
+    verdict = json.loads((finished_run / "verdict.json").read_text())
+    config = yaml.safe_load((finished_run / "config.yaml").read_text())
+    judged = {check["check"] for check in verdict["checks"]}
+    assert set(config["gate"]["required"]) <= judged
+    for check in verdict["checks"]:
+        assert check["verdict"] in ("pass", "fail", "inconclusive", "reported")
+        assert check["reason"]
+
+
+def test_nothing_is_repeated(copied_run):
+    before, count = digests(copied_run), len(events(copied_run))
+    cgloop("cycle", copied_run)
+    assert stages_that_ran(copied_run, after=count) == []
+    assert digests(copied_run) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("validate.contact_cutoff_A=7.5", ["validate"]),
+        ("md.replicas=4", ["md", "validate", "feedback"]),
+        ("train.checkpoint_every_s=99", []),
+        ("gate.required=[parity.forces]", []),
+    ],
+)
+def test_a_changed_value_repeats_what_depends_on_it(copied_run, setting, expected):
+    count = len(events(copied_run))
+    done = cgloop("cycle", copied_run, "--set", setting, "--set", f"run.root={copied_run.parent}")
+    assert done.returncode in (0, 3, 4), done.stderr
+    assert stages_that_ran(copied_run, after=count) == expected
+
+
+def test_status_tells_done_and_stale(copied_run):
+    assert cgloop("status", copied_run).stdout.count(" done ") == len(STAGES)
+    config = copied_run / "config.yaml"
+    config.write_text(config.read_text().replace("replicas: 3", "replicas: 5"))
+    text = cgloop("status", copied_run).stdout
+    assert [line.split()[0] for line in text.splitlines() if " stale " in line] == ["md"]
+
+
+def test_changed_bundle_is_refused(copied_run):
+    model = copied_run / "cycle_000" / "export" / "model.stablehlo"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    shutil.rmtree(copied_run / "cycle_000" / "md")
+    done = cgloop("md", copied_run)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "model.stablehlo" in done.stderr.strip().splitlines()[-1]
+    assert not (copied_run / "cycle_000" / "md").exists()
+
+
+@pytest.mark.slow
+def test_cycles_go_on_until_the_limit(tmp_path, example_h5):
+    """Two rounds of a model that cannot pass: the second links the data and starts from the first."""
+    config = short_config(tmp_path, example_h5, cycles=2, validate={"noise_blocks": 20, "min_replicas": 4})
+    done = cgloop("cycle", config)
+    assert done.returncode in (3, 4), done.stderr
+    run = tmp_path / "runs" / "short"
+    assert (run / "cycle_001" / "prep").is_symlink()
+    first, second = (json.loads((run / f"cycle_00{i}" / "train" / "stage.json").read_text()) for i in (0, 1))
+    assert second["inputs"]["previous_cycle"]["digest"] == first["result_digest"]
+    assert stages_that_ran(run) == STAGES + STAGES[2:]

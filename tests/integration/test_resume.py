@@ -1,0 +1,91 @@
+"""Kill it anywhere and run the same command: the end is the same."""
+
+import json
+import random
+import signal
+import time
+
+import pytest
+
+from cgloop.errors import ExitCode
+from tests.integration.conftest import cgloop, digests, events, short_config, start
+
+STAGES = ["prep", "priors", "train", "export", "parity", "md", "validate", "feedback"]
+PATIENCE_S = 120
+
+
+def wait_for(run, count, kind, stage, process):
+    """Wait until an event of this kind and stage comes after the first `count`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if any(e["event"] == kind and e.get("stage") == stage for e in events(run)[count:]):
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    raise TimeoutError(f"{stage} did not start")
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_at_random_moments_ends_the_same(tmp_path, example_h5, finished_run):
+    """Three kills in each stage, at uniformly random moments of its duration."""
+    moments = random.Random(20260101)
+    config = short_config(tmp_path, example_h5)
+    run = tmp_path / "runs" / "short"
+    kills = dict.fromkeys(STAGES, 0)
+    for stage in STAGES:
+        seconds = json.loads((finished_run / "cycle_000" / stage / "stage.json").read_text())["seconds"]
+        for _ in range(3):
+            count = len(events(run))
+            process = start("cycle", config)
+            if wait_for(run, count, "stage-start", stage, process):
+                time.sleep(moments.uniform(0.0, 0.9) * seconds)
+            process.kill()
+            process.communicate()
+            kills[stage] += process.returncode == -signal.SIGKILL
+            if (run / "cycle_000" / stage / "stage.json").exists():
+                break
+    assert all(kills.values()), kills
+    done = cgloop("cycle", config)
+    assert done.returncode in (0, 3, 4), done.stderr
+    assert "Traceback" not in done.stderr
+    assert digests(run) == digests(finished_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["train", "md"])
+def test_sigterm_leaves_cleanly_and_resumable(tmp_path, example_h5, finished_run, stage):
+    config = short_config(tmp_path, example_h5)
+    run = tmp_path / "runs" / "short"
+    process = start("cycle", config)
+    assert wait_for(run, 0, "stage-start", stage, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, err
+    assert "Traceback" not in err
+    assert not (run / "lock.json").exists()
+    assert not (run / "cycle_000" / stage).exists()
+    cgloop("cycle", config)
+    assert digests(run) == digests(finished_run)
+
+
+def test_time_limit_leaves_with_exit_code_5(tmp_path, example_h5):
+    config = short_config(tmp_path, example_h5, run={"time_limit_minutes": 0.02}, train={"epochs": 2000})
+    done = cgloop("cycle", config, "--set", f"run.root={tmp_path}", "--set", "run.name=limited")
+    assert done.returncode == ExitCode.INTERRUPTED, done.stderr
+    assert "time limit of 0.02 min reached" in done.stdout
+    assert "run the same command again" in done.stdout
+
+
+def test_second_process_is_refused(tmp_path, example_h5):
+    config = short_config(tmp_path, example_h5, train={"epochs": 2000})
+    run = tmp_path / "runs" / "short"
+    first = start("cycle", config)
+    try:
+        assert wait_for(run, 0, "stage-start", "prep", first)
+        second = cgloop("cycle", config)
+        assert second.returncode == ExitCode.BAD_INPUT
+        assert f"in use by process {first.pid}" in second.stderr
+    finally:
+        first.kill()
+        first.communicate()
