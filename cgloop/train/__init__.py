@@ -1,0 +1,1 @@
+"""Force matching: from a data set and priors to the parameters of a model."""

@@ -1,0 +1,219 @@
+"""Frames in memory, and batches of them as one flat graph of fixed shape.
+
+Everything of different length (beads of a frame, its edges, the bonds of its protein) lies in one flat array with
+start and length per row, so that a batch is put together by a few `take`s, whatever proteins it mixes. The capacity
+of a batch is the sum of the largest rows that could ever meet in it: it cannot overflow, and every batch of a set,
+the last partial one included, has the same shape, hence one compilation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cgloop.data.dataset import ProteinData
+from cgloop.model.graph import Graph, find_edges
+from cgloop.model.topology import UNLINKED, build_topology, pair_separation, piece_of_bead
+
+
+class Batch(NamedTuple):
+    """Frames as a disjoint union.
+
+    Attributes:
+        positions: [N, 3], Å.
+        target: [N, 3], kcal/mol/Å, what the learned part should give; 0 on padding.
+        graph: replica r of it is the r-th frame of the batch.
+    """
+
+    positions: np.ndarray
+    target: np.ndarray
+    graph: Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of different length that lie one after the other in a flat array.
+
+    Attributes:
+        starts, counts: int64 [rows].
+    """
+
+    starts: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of_lengths(cls, counts: Sequence[int] | np.ndarray) -> "Rows":
+        lengths = np.asarray(counts, np.int64)
+        return cls(np.cumsum(lengths) - lengths, lengths)
+
+    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flat indices of the items of the given rows, in order, and for each the place of its row in `rows`."""
+        counts = self.counts[rows]
+        owner = np.repeat(np.arange(len(rows)), counts)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self.starts[rows][owner] + within, owner
+
+
+class Shape(NamedTuple):
+    """Sizes of the arrays of a batch."""
+
+    replicas: int
+    beads: int
+    edges: int
+    bonds: int
+    angles: int
+    dihedrals: int
+
+
+class _Terms(NamedTuple):
+    """One kind of bonded term over all proteins: flat indices within the protein, [T, k], and one row per protein."""
+
+    indices: np.ndarray
+    rows: Rows
+
+
+class FrameSet:
+    """Frames of one or several proteins, with edges and reference forces.
+
+    Attributes:
+        names: the proteins.
+        protein: int64 [F], index into `names` of each frame.
+        replica: int32 [F], trajectory of each frame in its source.
+        beads: rows of the flat bead arrays, one per frame.
+        types: int32 [B], residue type of every bead of every frame.
+        positions, reference: float32 [B, 3], Å and kcal/mol/Å.
+        target: float32 [B, 3], what the learned part should give; `reference` until `set_target`.
+    """
+
+    def __init__(self, proteins: Sequence[ProteinData], cutoff_A: float):
+        """Find all edges within the cutoff, once."""
+        proteins = [p for p in proteins if p.n_frames]
+        if not proteins:
+            raise ValueError("a set needs at least one frame")
+        frames = [p.n_frames for p in proteins]
+        self.names = [p.name for p in proteins]
+        self.protein = np.repeat(np.arange(len(proteins)), frames)
+        self.replica = np.concatenate([p.replica for p in proteins])
+        self.beads = Rows.of_lengths(np.repeat([p.n_beads for p in proteins], frames))
+        self.types = np.concatenate([np.tile(p.residue_type.astype(np.int32), p.n_frames) for p in proteins])
+        self.positions = np.concatenate([p.positions.reshape(-1, 3) for p in proteins]).astype(np.float32)
+        self.reference = np.concatenate([p.forces.reshape(-1, 3) for p in proteins]).astype(np.float32)
+        self.target = self.reference
+        topologies = [build_topology(p.linked) for p in proteins]
+        self._bonds = _flat_terms([t.bonds for t in topologies])
+        self._angles = _flat_terms([t.angles for t in topologies])
+        self._dihedrals = _flat_terms([t.dihedrals for t in topologies])
+        self._find_edges(proteins, cutoff_A)
+
+    def _find_edges(self, proteins: Sequence[ProteinData], cutoff_A: float) -> None:
+        senders, receivers, separations, counts = [], [], [], []
+        for protein in proteins:
+            piece = piece_of_bead(protein.linked)
+            # 16 bits are enough for indices within most proteins and halve what large sets need.
+            small = np.int16 if protein.n_beads < 2**15 else np.int32
+            for positions in protein.positions:
+                sender, receiver = find_edges(positions, cutoff_A)
+                senders.append(sender.astype(small))
+                receivers.append(receiver.astype(small))
+                separations.append(pair_separation(piece, receiver, sender).astype(small))
+                counts.append(len(sender))
+        self._edges = Rows.of_lengths(counts)
+        self._senders, self._receivers = np.concatenate(senders), np.concatenate(receivers)
+        self._separations = np.concatenate(separations)
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.protein)
+
+    @property
+    def mean_neighbors(self) -> float:
+        """Mean number of neighbours of a bead within the cutoff; 1 if no bead has any."""
+        return float(len(self._senders) / len(self.types)) or 1.0
+
+    def set_target(self, target: np.ndarray) -> None:
+        """Replace the target: [B, 3], kcal/mol/Å."""
+        if target.shape != self.reference.shape:
+            raise ValueError(f"target has shape {target.shape}, not {self.reference.shape}")
+        self.target = target.astype(np.float32)
+
+    def n_batches(self, batch_size: int) -> int:
+        """Batches in one pass."""
+        return -(-self.n_frames // batch_size)
+
+    def shape(self, batch_size: int) -> Shape:
+        """The shape into which any `batch_size` different frames fit: each size is the largest sum there can be."""
+        n = min(batch_size, self.n_frames)
+        terms = (self._bonds, self._angles, self._dihedrals)
+        sizes = [self.beads.counts, self._edges.counts, *(t.rows.counts[self.protein] for t in terms)]
+        return Shape(n, *(max(1, int(np.sort(counts)[::-1][:n].sum())) for counts in sizes))
+
+    def batch(self, frames: np.ndarray, shape: Shape) -> Batch:
+        """Put different frames together.
+
+        Args:
+            frames: indices, all different, at most `shape.replicas`.
+            shape: of this set, from `shape`.
+        """
+        protein, offset = self.protein[frames], Rows.of_lengths(self.beads.counts[frames]).starts
+        bead, owner = self.beads.take(frames)
+        bonds, bond_mask = self._term_arrays(self._bonds, protein, offset, shape.bonds)
+        angles, angle_mask = self._term_arrays(self._angles, protein, offset, shape.angles)
+        dihedrals, dihedral_mask = self._term_arrays(self._dihedrals, protein, offset, shape.dihedrals)
+        graph = Graph(
+            types=_padded(self.types[bead], shape.beads),
+            bead_mask=_mask(len(bead), shape.beads),
+            replica=_padded(owner.astype(np.int32), shape.beads, fill=shape.replicas - 1),
+            replica_mask=_mask(len(frames), shape.replicas),
+            **self._edge_arrays(frames, offset, shape),
+            bonds=bonds,
+            bond_mask=bond_mask,
+            angles=angles,
+            angle_mask=angle_mask,
+            dihedrals=dihedrals,
+            dihedral_mask=dihedral_mask,
+        )
+        return Batch(_padded(self.positions[bead], shape.beads), _padded(self.target[bead], shape.beads), graph)
+
+    def _edge_arrays(self, frames: np.ndarray, offset: np.ndarray, shape: Shape) -> dict[str, np.ndarray]:
+        edge, owner = self._edges.take(frames)
+        shift, last = offset[owner], shape.beads - 1
+        # Padding points at the last bead, so that receivers stay sorted.
+        return {
+            "senders": _padded((self._senders[edge] + shift).astype(np.int32), shape.edges, fill=last),
+            "receivers": _padded((self._receivers[edge] + shift).astype(np.int32), shape.edges, fill=last),
+            "edge_mask": _mask(len(edge), shape.edges),
+            "separation": _padded(self._separations[edge].astype(np.int32), shape.edges, fill=UNLINKED),
+        }
+
+    def _term_arrays(
+        self, terms: _Terms, protein: np.ndarray, offset: np.ndarray, capacity: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        item, owner = terms.rows.take(protein)
+        indices = (terms.indices[item] + offset[owner][:, None]).astype(np.int32)
+        return _padded(indices, capacity), _mask(len(item), capacity)
+
+
+def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
+    """Order of the frames in an epoch, from the counter-based generator Philox alone.
+
+    It uses raw words, whose meaning NumPy guarantees for ever, not `permutation`, whose algorithm may change.
+    """
+    words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(n_frames)
+    return np.argsort(words, kind="stable")
+
+
+def _flat_terms(per_protein: Sequence[np.ndarray]) -> _Terms:
+    return _Terms(np.concatenate(per_protein), Rows.of_lengths([len(t) for t in per_protein]))
+
+
+def _padded(values: np.ndarray, capacity: int, fill: int = 0) -> np.ndarray:
+    if len(values) > capacity:
+        raise AssertionError(f"{len(values)} items in a batch of capacity {capacity}")
+    out = np.full((capacity, *values.shape[1:]), fill, values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+def _mask(n: int, capacity: int) -> np.ndarray:
+    return np.arange(capacity) < n
