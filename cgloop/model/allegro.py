@@ -1,0 +1,282 @@
+"""Allegro: a strictly local, equivariant network on ordered pairs of beads.
+
+Source: A. Musaelian et al., Nat. Commun. 14, 579 (2023). Every ordered pair i←j within the cutoff has a latent vector
+x_ij of scalars and a set of tensors V_ij. In each layer the tensors are multiplied with the environment of the centre,
+Γ_i = Σ_k w(x_ik) Y(r̂_ik); scalars among the products go into the next latent, the others into the next V_ij. The
+energy of the pair is linear in the last latent. An envelope u(d) on all latents lets everything go to zero, with two
+continuous derivatives, where a neighbour leaves the cutoff.
+
+Differences to the paper: products are mixed over paths for each channel by itself (channels mix in the latents, as in
+newer versions of the authors' code), and the readout is linear.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cgloop.model.geometry import norm
+from cgloop.model.tensor import Irrep, Tensor, couple, parse_irreps, spherical_harmonics
+from cgloop.residues import N_TYPES
+
+Params = dict[str, Any]
+
+SILU_GAIN = 1.6765324703310907
+"""Makes the mean square of silu(z) one for normally distributed z."""
+
+READOUT_INIT = 0.05
+"""Standard deviation of the untrained output: with delta learning the model starts close to the prior."""
+
+_dot = partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
+
+
+@dataclass(frozen=True)
+class AllegroSpec:
+    """Hyper-parameters; hashable, so that it can be a static argument of jit.
+
+    Attributes:
+        cutoff_A: beyond this distance pairs do not interact, Å.
+        symmetry: "SO3" ignores parity and can tell mirror images apart (from two layers on: one layer only makes
+            products of two vectors, which have no handedness); "O3" cannot.
+        max_ell: largest degree of the spherical harmonics of r̂.
+        n_layers: number of tensor products.
+        n_radial: number of radial basis functions.
+        envelope_p: power p of the polynomial envelope.
+        embedding: widths of the network that makes the first latent from types and distance.
+        species_embedding: length of the vector of a residue type.
+        mlp: widths of the latent network of every layer.
+        hidden: irreps kept between layers; their multiplicity is the number of channels.
+        avg_num_neighbors: mean number of edges per bead in the training set; normalises sums over neighbours.
+        energy_scale: kcal/mol, unit of the network's output.
+        trained_types: for each of the 20 residue types, whether it was in training. An edge that touches another
+            type does not exist for the network.
+    """
+
+    cutoff_A: float = 12.0
+    symmetry: str = "SO3"
+    max_ell: int = 2
+    n_layers: int = 2
+    n_radial: int = 8
+    envelope_p: int = 6
+    embedding: tuple[int, ...] = (64, 64)
+    species_embedding: int = 32
+    mlp: tuple[int, ...] = (64, 64)
+    hidden: str = "32x0e+32x1o+32x2e"
+    avg_num_neighbors: float = 9.0
+    energy_scale: float = 1.0
+    trained_types: tuple[bool, ...] = (True,) * N_TYPES
+
+    @property
+    def channels(self) -> int:
+        """Multiplicity of every irrep of the tensor track."""
+        return parse_irreps(self.hidden)[0]
+
+
+def _irrep(spec: AllegroSpec, degree: int, parity: int) -> Irrep:
+    """An irrep as this model sees it: under SO3 there is no parity, and all are marked +1."""
+    return Irrep(degree, parity if spec.symmetry == "O3" else 1)
+
+
+def _harmonic_irreps(spec: AllegroSpec) -> list[Irrep]:
+    """Irreps of the spherical harmonics: parity (−1)^l."""
+    return [_irrep(spec, degree, (-1) ** degree) for degree in range(spec.max_ell + 1)]
+
+
+def layer_paths(spec: AllegroSpec) -> list[list[tuple[Irrep, Irrep, Irrep]]]:
+    """For every layer the products (of V, of Γ, result) that are computed.
+
+    Only what can reach the energy is: the last layer has scalars alone, and the one before makes only irreps that the
+    last one can turn into scalars. Scalars are 0e under O3, and all of degree 0 under SO3.
+    """
+    harmonics = _harmonic_irreps(spec)
+    scalar = _irrep(spec, 0, 1)
+    hidden = {_irrep(spec, *irrep) for irrep in parse_irreps(spec.hidden)[1]}
+    features = list(harmonics)
+    layers = []
+    for layer in range(spec.n_layers):
+        last, next_to_last = layer == spec.n_layers - 1, layer == spec.n_layers - 2
+        kept = set() if last else hidden & set(harmonics) if next_to_last else hidden
+        results = sorted(kept | {scalar})
+        paths = [
+            (first, second, result)
+            for result in results
+            for first in features
+            for second in harmonics
+            if abs(first.degree - second.degree) <= result.degree <= first.degree + second.degree
+            and first.parity * second.parity == result.parity
+        ]
+        layers.append(paths)
+        features = [irrep for irrep in results if irrep in kept and any(path[2] == irrep for path in paths)]
+    return layers
+
+
+def _mixed_paths(spec: AllegroSpec, layer: int) -> dict[Irrep, list[int]]:
+    """For each irrep that a layer hands on, the numbers of the paths that end in it."""
+    if layer == spec.n_layers - 1:
+        return {}
+    paths = layer_paths(spec)
+    used = {path[0] for path in paths[layer + 1]}
+    return {irrep: [i for i, path in enumerate(paths[layer]) if path[2] == irrep] for irrep in sorted(used)}
+
+
+def _mlp_init(key: jax.Array, n_in: int, widths: tuple[int, ...]) -> Params:
+    params = {}
+    for i, (key_i, width) in enumerate(zip(jax.random.split(key, len(widths)), widths, strict=True)):
+        params[f"weight_{i}"] = jax.random.normal(key_i, (n_in, width)) / sqrt(n_in)
+        params[f"bias_{i}"] = jnp.zeros(width)
+        n_in = width
+    return params
+
+
+def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
+    """Random parameters, a nested dict of float32 arrays (float64 where x64 is enabled).
+
+    Weights are normal with variance 1/n_in, so that activations start with unit variance.
+    """
+    keys = iter(jax.random.split(key, 4 + 3 * spec.n_layers))
+    channels, n_degrees, width = spec.channels, spec.max_ell + 1, spec.embedding[-1]
+    n_in = 2 * spec.species_embedding + spec.n_radial
+    params: Params = {
+        "species": jax.random.normal(next(keys), (N_TYPES, spec.species_embedding)),
+        "two_body": _mlp_init(next(keys), n_in, spec.embedding),
+        "tensors": jax.random.normal(next(keys), (width, n_degrees * channels)) / sqrt(width),
+    }
+    for layer, paths in enumerate(layer_paths(spec)):
+        n_scalars = channels * sum(path[2].degree == 0 for path in paths)
+        params[f"layer_{layer}"] = {
+            "environment": jax.random.normal(next(keys), (width, n_degrees * channels)) / sqrt(width),
+            "latent": _mlp_init(next(keys), width + n_scalars, spec.mlp),
+        }
+        mixing = _mixed_paths(spec, layer)
+        for key_i, (irrep, numbers) in zip(jax.random.split(next(keys), max(len(mixing), 1)), mixing.items()):  # noqa: B905
+            weights = jax.random.normal(key_i, (len(numbers), channels)) / sqrt(len(numbers))
+            params[f"layer_{layer}"][_mix_name(irrep)] = weights
+        width = spec.mlp[-1]
+    params["readout"] = READOUT_INIT * jax.random.normal(next(keys), (width,)) / sqrt(width)
+    return params
+
+
+def _mix_name(irrep: Irrep) -> str:
+    return f"mix_{irrep.degree}{'e' if irrep.parity == 1 else 'o'}"
+
+
+def _silu(x: jax.Array) -> jax.Array:
+    return SILU_GAIN * jax.nn.silu(x)
+
+
+def _mlp(params: Params, x: jax.Array, first: int = 0) -> jax.Array:
+    """Dense layers from number `first` on, each followed by SiLU."""
+    for i in range(first, len(params) // 2):
+        x = _silu(_dot(x, params[f"weight_{i}"]) + params[f"bias_{i}"])
+    return x
+
+
+def envelope(distances: jax.Array, cutoff_A: float, p: int) -> jax.Array:
+    """u(d): 1 at 0, 0 from the cutoff on, two continuous derivatives.
+
+    Source: J. Gasteiger, J. Groß, S. Günnemann, Directional message passing, ICLR 2020, eq. 8.
+    """
+    x = jnp.minimum(distances / cutoff_A, 1.0)
+    return 1.0 - 0.5 * (p + 1) * (p + 2) * x**p + p * (p + 2) * x ** (p + 1) - 0.5 * p * (p + 1) * x ** (p + 2)
+
+
+def radial_basis(distances: jax.Array, cutoff_A: float, n_radial: int) -> jax.Array:
+    """sin(nπx)/x of x = d/cutoff, n = 1 … n_radial: [E, n_radial]; of the order of one at the distances of chains."""
+    x = (distances / cutoff_A)[:, None]
+    return jnp.sin(jnp.arange(1, n_radial + 1, dtype=distances.dtype) * jnp.pi * x) / x
+
+
+def edge_energies(
+    params: Params,
+    spec: AllegroSpec,
+    vectors: jax.Array,
+    types: jax.Array,
+    senders: jax.Array,
+    receivers: jax.Array,
+    edge_mask: jax.Array,
+) -> jax.Array:
+    """Energy [E] in kcal/mol of every ordered pair; it belongs to the receiver. Exactly 0 where masked, beyond the
+    cutoff, and where a type was not in training.
+
+    Args:
+        params: from `init_allegro`.
+        spec: the hyper-parameters they were made with.
+        vectors: [E, 3] Å, r_ij = x_j − x_i from receiver i to sender j; not zero where masked (`edge_vectors`).
+        types: int [N].
+        senders, receivers: int [E].
+        edge_mask: bool [E].
+    """
+    dtype = vectors.dtype
+    params = jax.tree.map(lambda value: jnp.asarray(value, dtype=dtype), params)
+    known = jnp.asarray(spec.trained_types)[types]
+    distances = norm(vectors)
+    cut = envelope(distances, spec.cutoff_A, spec.envelope_p)
+    cut = jnp.where(edge_mask & known[senders] & known[receivers], cut, 0.0)[:, None]
+    harmonics = spherical_harmonics(vectors / distances[:, None], spec.max_ell)
+    sum_scale = 1.0 / sqrt(spec.avg_num_neighbors)
+
+    latent = _two_body_latent(params, spec, distances, types, senders, receivers) * cut
+    features = dict(zip(_harmonic_irreps(spec), _weighted(latent, params["tensors"], harmonics), strict=True))
+    for layer, paths in enumerate(layer_paths(spec)):
+        layer_params = params[f"layer_{layer}"]
+        weighted = _weighted(latent, layer_params["environment"], harmonics)
+        environment = dict(
+            zip(_harmonic_irreps(spec), _sum_over_neighbours(weighted, receivers, types.shape[0]), strict=True)
+        )
+        products = [
+            couple(features[first], [sum_scale * part for part in environment[second]], result.degree)
+            for first, second, result in paths
+        ]
+        scalars = [product[0] for product in products if len(product) == 1]
+        update = _mlp(layer_params["latent"], jnp.concatenate([latent, *scalars], axis=-1)) * cut
+        latent = (latent + update) / sqrt(2) if latent.shape == update.shape else update
+        features = {
+            irrep: _mix(layer_params[_mix_name(irrep)], [products[i] for i in numbers])
+            for irrep, numbers in _mixed_paths(spec, layer).items()
+        }
+    return spec.energy_scale * sum_scale * _dot(latent, params["readout"])
+
+
+def _two_body_latent(
+    params: Params, spec: AllegroSpec, distances: jax.Array, types: jax.Array, senders: jax.Array, receivers: jax.Array
+) -> jax.Array:
+    """First latent [E, width] from both types and the distance.
+
+    The first dense layer acts on (centre, neighbour, radial); its first two parts are computed once per type.
+    """
+    mlp, n = params["two_body"], spec.species_embedding
+    of_centre, of_neighbour, of_radial = jnp.split(mlp["weight_0"], [n, 2 * n])
+    radial = radial_basis(distances, spec.cutoff_A, spec.n_radial)
+    radial = radial * envelope(distances, spec.cutoff_A, spec.envelope_p)[:, None]
+    first = (
+        _dot(params["species"], of_centre)[types[receivers]]
+        + _dot(params["species"], of_neighbour)[types[senders]]
+        + _dot(radial, of_radial)
+        + mlp["bias_0"]
+    )
+    return _mlp(mlp, _silu(first), first=1)
+
+
+def _weighted(latent: jax.Array, weights: jax.Array, harmonics: list[Tensor]) -> list[Tensor]:
+    """Spherical harmonics times a linear function of the latent for each degree and channel: components [E, C]."""
+    factors = jnp.split(_dot(latent, weights), len(harmonics), axis=-1)
+    return [[factor * part[:, None] for part in harmonic] for factor, harmonic in zip(factors, harmonics, strict=True)]
+
+
+def _sum_over_neighbours(tensors: list[Tensor], receivers: jax.Array, n_beads: int) -> list[Tensor]:
+    """Sums over all edges with the same centre, given back to each of these edges."""
+    parts = jnp.stack([part for tensor in tensors for part in tensor], axis=1)
+    sums = jax.ops.segment_sum(parts, receivers, num_segments=n_beads)[receivers]
+    iterator = iter(range(parts.shape[1]))
+    return [[sums[:, next(iterator)] for _ in tensor] for tensor in tensors]
+
+
+def _mix(weights: jax.Array, products: list[Tensor]) -> Tensor:
+    """Σ_paths w[path, channel] · product, component by component."""
+    return [
+        sum((weights[i] * product[m] for i, product in enumerate(products[1:], 1)), start=weights[0] * products[0][m])
+        for m in range(len(products[0]))
+    ]

@@ -1,0 +1,255 @@
+"""The whole energy, E = prior + network: energies per term and replica, forces, and how a model is written down."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cgloop.model import geometry, terms
+from cgloop.model.allegro import AllegroSpec, edge_energies, init_allegro
+from cgloop.model.graph import Graph
+from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES, PriorParams, zero_prior
+from cgloop.residues import N_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cgloop.config.model import ModelConfig
+
+Params = dict[str, Any]
+"""{"prior": PriorParams, "ml": parameters of the network, {} if there is none}"""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the energy consists of; hashable, so that it can be a static argument of jit.
+
+    Attributes:
+        spec: the network; None if there is none.
+        energy: "hybrid", "prior-only" or "ml-only".
+        cutoff_A: pairs up to this distance are needed as edges, Å.
+    """
+
+    spec: AllegroSpec | None
+    energy: str
+    cutoff_A: float
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the prior terms count."""
+        return self.energy != "ml-only"
+
+    @property
+    def has_ml(self) -> bool:
+        """Whether the network counts."""
+        return self.energy != "prior-only"
+
+
+def build_model(
+    config: "ModelConfig",
+    *,
+    avg_num_neighbors: float = 9.0,
+    trained_types: "Sequence[bool]" = (True,) * N_TYPES,
+    energy_scale: float = 1.0,
+) -> Model:
+    """The model that a config describes.
+
+    Args:
+        config: section `model:`.
+        avg_num_neighbors: mean number of edges per bead in the training set.
+        trained_types: 20 flags, whether a residue type was in training.
+        energy_scale: kcal/mol, unit of the network's output.
+    """
+    if config.energy == "prior-only":
+        return Model(spec=None, energy=config.energy, cutoff_A=config.cutoff_A)
+    spec = AllegroSpec(
+        cutoff_A=config.cutoff_A,
+        symmetry=config.symmetry,
+        max_ell=config.max_ell,
+        n_layers=config.n_layers,
+        n_radial=config.n_radial,
+        envelope_p=config.envelope_p,
+        embedding=tuple(config.embedding),
+        species_embedding=config.species_embedding,
+        mlp=tuple(config.mlp),
+        hidden=config.hidden,
+        avg_num_neighbors=float(max(avg_num_neighbors, 1.0)),
+        energy_scale=float(energy_scale),
+        trained_types=tuple(bool(flag) for flag in trained_types),
+    )
+    return Model(spec=spec, energy=config.energy, cutoff_A=config.cutoff_A)
+
+
+def init_params(model: Model, prior: PriorParams | None, key: jax.Array) -> Params:
+    """Parameters to start from: the given prior (None: one without energy) and a random network."""
+    return {
+        "prior": zero_prior() if prior is None else prior,
+        "ml": {} if model.spec is None else init_allegro(model.spec, key),
+    }
+
+
+def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> dict[str, jax.Array]:
+    """Energies of single bonds [B], angles [A], dihedrals [D] and directed edges [E, 2] (repulsion, ml)."""
+    vectors = geometry.edge_vectors(positions, graph.senders, graph.receivers, graph.edge_mask)
+    none = jnp.zeros(vectors.shape[0], dtype=positions.dtype)
+    repulsion = ml = none
+    items = {}
+    if model.has_prior:
+        prior = params["prior"]
+        items["bond"] = terms.bond_energies(prior, positions, graph)
+        items["angle"] = terms.angle_energies(prior, positions, graph)
+        items["dihedral"] = terms.dihedral_energies(prior, positions, graph)
+        repulsion = terms.repulsion_energies(prior, geometry.norm(vectors), graph)
+    if model.spec is not None and model.has_ml:
+        ml = edge_energies(
+            params["ml"], model.spec, vectors, graph.types, graph.senders, graph.receivers, graph.edge_mask
+        )
+    items["edge"] = jnp.stack([repulsion, ml], axis=-1)
+    return items
+
+
+def energy_terms(model: Model, params: Params, positions: jax.Array, graph: Graph) -> dict[str, jax.Array]:
+    """Energy of every term for every replica, kcal/mol.
+
+    Args:
+        model, params: the energy function.
+        positions: float [N, 3] Å, finite also where padded.
+        graph: with all pairs within the cutoff; more (a skin) do not matter.
+
+    Returns:
+        for each of `TERM_NAMES` float [R]; 0 for terms that the model does not have, and for padding.
+    """
+    items = _items(model, params, positions, graph)
+    n_replicas = graph.replica_mask.shape[0]
+    replica = jnp.asarray(graph.replica)
+
+    def per_replica(energies: jax.Array, beads: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum(energies, replica[beads], num_segments=n_replicas)
+
+    zero = jnp.zeros(n_replicas, dtype=positions.dtype)
+    edges = per_replica(items["edge"], graph.receivers)
+    return {
+        "bond": per_replica(items["bond"], graph.bonds[:, 0]) if model.has_prior else zero,
+        "angle": per_replica(items["angle"], graph.angles[:, 0]) if model.has_prior else zero,
+        "dihedral": per_replica(items["dihedral"], graph.dihedrals[:, 0]) if model.has_prior else zero,
+        "repulsion": edges[:, 0],
+        "ml": edges[:, 1],
+    }
+
+
+def energy(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
+    """Energy of all replicas together, a scalar in kcal/mol."""
+    return sum(jnp.sum(values) for values in energy_terms(model, params, positions, graph).values())
+
+
+def bead_energies(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
+    """Energy [N] of every bead, kcal/mol; they add up to `energy`.
+
+    Bonds are shared by both beads, dihedrals by the two middle ones; angles belong to the middle bead, edges to the
+    receiver.
+    """
+    items = _items(model, params, positions, graph)
+
+    def per_bead(energies: jax.Array, beads: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum(energies, jnp.asarray(beads), num_segments=positions.shape[0])
+
+    total = per_bead(jnp.sum(items["edge"], axis=-1), graph.receivers)
+    if model.has_prior:
+        total += per_bead(0.5 * items["bond"], graph.bonds[:, 0]) + per_bead(0.5 * items["bond"], graph.bonds[:, 1])
+        total += per_bead(items["angle"], graph.angles[:, 1])
+        for middle in (1, 2):
+            total += per_bead(0.5 * items["dihedral"], graph.dihedrals[:, middle])
+    return total
+
+
+def energy_and_forces(
+    model: Model, params: Params, positions: jax.Array, graph: Graph
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Energies [R] kcal/mol, forces [N, 3] kcal/mol/Å, and terms [R, 5] in the order of `TERM_NAMES`."""
+
+    def total(positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+        by_term = energy_terms(model, params, positions, graph)
+        table = jnp.stack([by_term[name] for name in TERM_NAMES], axis=-1)
+        return jnp.sum(table), table
+
+    gradient, table = jax.grad(total, has_aux=True)(positions)
+    return jnp.sum(table, axis=-1), -gradient, table
+
+
+def prior_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
+    """Forces [N, 3] of the prior terms alone, kcal/mol/Å (zero for an `ml-only` model)."""
+    return _forces_of(model, params, positions, graph, PRIOR_TERM_NAMES)
+
+
+def ml_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
+    """Forces [N, 3] of the network alone, kcal/mol/Å (zero for a `prior-only` model)."""
+    return _forces_of(model, params, positions, graph, ("ml",))
+
+
+def _forces_of(model: Model, params: Params, positions: jax.Array, graph: Graph, names: tuple[str, ...]) -> jax.Array:
+    def total(positions: jax.Array) -> jax.Array:
+        by_term = energy_terms(model, params, positions, graph)
+        return sum(jnp.sum(by_term[name]) for name in names)
+
+    return -jax.grad(total)(positions)
+
+
+def term_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
+    """Forces [5, N, 3] of every term, kcal/mol/Å, in the order of `TERM_NAMES`."""
+    return jnp.stack([_forces_of(model, params, positions, graph, (name,)) for name in TERM_NAMES])
+
+
+def model_to_json(model: Model) -> dict[str, Any]:
+    """A model as plain JSON data."""
+    data = asdict(model)
+    return data | {"spec": None if data["spec"] is None else {k: _plain(v) for k, v in data["spec"].items()}}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def model_from_json(data: dict[str, Any]) -> Model:
+    """The model that `model_to_json` wrote.
+
+    Raises:
+        TypeError: unknown or missing keys.
+    """
+    spec: dict[str, Any] | None = data["spec"]
+    if spec is not None:
+        spec = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+    return Model(**{**data, "spec": None if spec is None else AllegroSpec(**spec)})
+
+
+def flatten_params(params: Params) -> dict[str, np.ndarray]:
+    """Parameters as named arrays, sorted by name: `prior/bond_k`, `ml/layer_0/latent/weight_0`, …"""
+    tree = {"prior": params["prior"]._asdict(), "ml": params["ml"]}
+    flat: dict[str, np.ndarray] = {}
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for key, child in node.items():
+                visit(f"{name}/{key}" if name else key, child)
+        else:
+            flat[name] = np.asarray(node)
+
+    visit("", tree)
+    return dict(sorted(flat.items()))
+
+
+def unflatten_params(flat: dict[str, np.ndarray]) -> Params:
+    """Inverse of `flatten_params`.
+
+    Raises:
+        TypeError: a parameter of the prior is missing or unknown.
+    """
+    tree: Params = {"prior": {}, "ml": {}}
+    for name, array in flat.items():
+        *path, leaf = name.split("/")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = array
+    return {"prior": PriorParams(**tree["prior"]), "ml": tree["ml"]}
