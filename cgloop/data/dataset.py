@@ -4,7 +4,6 @@ Units are those of `cgloop.units`: Å, kcal/mol/Å, K. A file is chunked by fram
 step needs a whole data set in memory. Nothing in a file depends on when or where it was written.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from cgloop.errors import UserError
 from cgloop.residues import sequence
+from cgloop.stages import digest_file, write_json
 
 SCHEMA_VERSION = 1
 SPLITS = {"train": 0, "validation": 1, "test": 2, "unused": 3}
@@ -110,39 +110,34 @@ class ProteinData:
             temperature_K: K.
             replica: trajectory id in the source.
         """
-        chosen = _choose(self.split, self.temperature_K, split, temperature_K)
+        code = None if split is None else SPLITS[split]
+        chosen = _choose(self.split, self.temperature_K, code, temperature_K)
         if replica is not None:
             chosen &= self.replica == replica
         return replace(self, **{field: getattr(self, field)[chosen] for field in FRAME_FIELDS})
 
 
-def _choose(codes: np.ndarray, temperatures: np.ndarray, split: str | None, temperature_K: float | None) -> np.ndarray:
+def _choose(codes: np.ndarray, temperatures: np.ndarray, code: int | None, temperature_K: float | None) -> np.ndarray:
     chosen = np.ones(len(codes), bool)
-    if split is not None:
-        chosen &= codes == SPLITS[split]
+    if code is not None:
+        chosen &= codes == code
     if temperature_K is not None:
         chosen &= np.abs(temperatures - temperature_K) < TEMPERATURE_TOLERANCE_K
     return chosen
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class ProteinWriter:
     """Writes one protein's file piece by piece; `finish` adds what is known only at the end.
 
     Use as a context manager. A file that was not finished has no `split` and cannot be read.
+
+    Args:
+        path: file to write, overwritten.
+        beads: the arrays of `BEAD_FIELDS`.
+        attributes: stored on the file; readers expect `mapping`, `projection`, `source`, `source_sha256`.
     """
 
     def __init__(self, path: Path, beads: Mapping[str, np.ndarray], attributes: Mapping[str, Any]):
-        """Args:
-        path: file to write, overwritten.
-        beads: the arrays of `BEAD_FIELDS`.
-        attributes: stored on the file; `mapping`, `projection`, `source`, `source_sha256` are expected by readers.
-        """
         self._file = h5py.File(path, "w")
         self._rows: dict[str, list[np.ndarray]] = {"temperature_K": [], "replica": [], "source_frame": []}
         n_beads = len(beads["residue_type"])
@@ -242,7 +237,7 @@ def write_manifest(
         "units": {"length": "angstrom", "force": "kcal/mol/angstrom", "temperature": "K"},
         "proteins": {name: _describe(Path(folder) / f"{name}.h5") for name in names},
     }
-    (Path(folder) / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(Path(folder) / MANIFEST, manifest)
     return manifest
 
 
@@ -252,7 +247,7 @@ def _describe(path: Path) -> dict[str, Any]:
         per_split = Counter(SPLIT_NAMES[int(code)] for code in split)
         return {
             "file": path.name,
-            "sha256": file_sha256(path),
+            "sha256": digest_file(path),
             "sequence": str(file.attrs["sequence"]),
             "beads": len(file["residue_type"]),
             "frames": len(split),
@@ -304,11 +299,12 @@ class DatasetReader:
             UserError: unknown protein, missing or damaged file.
         """
         path = self._verified_path(name)
+        code = None if split is None else SPLITS[split]
         try:
             with h5py.File(path) as file:
                 beads = {field: file[row[0]][:] for field, row in BEAD_FIELDS.items()}
                 small = {f: file[row[0]][:] for f, row in FRAME_FIELDS.items() if f not in ("positions", "forces")}
-                chosen = _choose(small["split"], small["temperature_K"], split, temperature_K)
+                chosen = _choose(small["split"], small["temperature_K"], code, temperature_K)
                 large = {field: _read_frames(file[field], chosen) for field in ("positions", "forces")}
         except (OSError, KeyError) as error:
             raise UserError(f"damaged data set file: {error}", where=path, remedy="run `cgloop prep` again") from None
@@ -324,7 +320,7 @@ class DatasetReader:
         if name not in self._verified:
             if not path.is_file():
                 raise UserError("missing data set file", where=path, remedy="run `cgloop prep` again")
-            if file_sha256(path) != entry["sha256"]:
+            if digest_file(path) != entry["sha256"]:
                 raise UserError(
                     "does not match its digest in manifest.json: damaged or changed",
                     where=path,

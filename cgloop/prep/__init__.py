@@ -1,0 +1,1 @@
+"""Preparation: all-atom trajectories to coarse-grained frames."""

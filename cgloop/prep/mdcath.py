@@ -1,0 +1,250 @@
+"""Reading all-atom trajectories in the mdCATH layout, a block of frames at a time.
+
+The layout: one group per protein with the PDB text of its atoms, and below it `<temperature>/<replica>/coords` (Å) and
+`…/forces` (kcal/mol/Å). Unit attributes are not relied on. Replicas may differ in length or be empty, and temperature
+groups may be called `320` or `sims320K`.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cgloop.errors import UserError
+from cgloop.prep.mapping import Atom, parse_pdb
+
+log = logging.getLogger("cgloop.prep")
+
+BLOCK_BYTES = 32 * 1024 * 1024
+"""Largest size of a block of coordinates in memory; the same again for forces."""
+
+FETCH_AGAIN = "fetch it again, or leave it out of `data.sources`"
+
+_TEMPERATURE = re.compile(r"(?:sims)?(\d+(?:\.\d+)?)K?")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive frames of one trajectory; f frames, A atoms.
+
+    Attributes:
+        source_frame: int [f], indices in the trajectory.
+        positions: [f, A, 3], Å.
+        forces: [f, A, 3], kcal/mol/Å.
+    """
+
+    source_frame: np.ndarray
+    positions: np.ndarray
+    forces: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """One replica at one temperature; `blocks` reads it."""
+
+    file: Path
+    group: h5py.Group = field(repr=False)
+    temperature_K: float
+    replica: int
+    n_frames: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.temperature_K:g} K, replica {self.replica}"
+
+    def blocks(self, stride: int = 1) -> Iterator[Block]:
+        """Every `stride`-th frame, in order, in blocks of bounded size.
+
+        Raises:
+            UserError: the file is damaged here.
+        """
+        coords, forces = self.group["coords"], self.group["forces"]
+        for start, stop in _block_bounds(coords, self.n_frames, stride):
+            yield Block(
+                source_frame=np.arange(start, stop, stride),
+                positions=self._read(coords, start, stop, stride),
+                forces=self._read(forces, start, stop, stride),
+            )
+
+    def _read(self, dataset: h5py.Dataset, start: int, stop: int, stride: int) -> np.ndarray:
+        try:
+            return np.asarray(dataset[start:stop:stride], np.float32)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"damaged HDF5 file, frames {start}–{stop - 1} cannot be read: {error}",
+                where=f"{self.file}, {dataset.name}",
+                remedy=FETCH_AGAIN,
+            ) from None
+
+
+def _block_bounds(dataset: h5py.Dataset, n_frames: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Bounds of blocks that are multiples of the stride and, where memory allows, of the file's chunks."""
+    frame_bytes = 4 * int(np.prod(dataset.shape[1:]))
+    size = max(1, BLOCK_BYTES // frame_bytes)
+    unit = int(np.lcm(stride, dataset.chunks[0] if dataset.chunks else 1))
+    unit = unit if unit <= size else stride
+    size = max(unit, size // unit * unit)
+    for start in range(0, n_frames, size):
+        yield start, min(start + size, n_frames)
+
+
+class MdcathFile:
+    """One open file; use as a context manager.
+
+    Attributes:
+        path: of the file.
+        name: id of the protein.
+        atoms: rows of its PDB text, one per row of `coords`.
+        trajectories: those with frames, by temperature and replica.
+        empty: names of replica groups without frames.
+    """
+
+    def __init__(self, path: Path):
+        """Raises: UserError if the file is missing, damaged, or not of this layout."""
+        self.path = Path(path)
+        self._file = _open(self.path)
+        try:
+            self._group = self._find_protein()
+            self.name = self._group.name.strip("/")
+            self.atoms = self._read_atoms()
+            self.empty: list[str] = []
+            self.trajectories = self._find_trajectories()
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError | KeyError | RuntimeError):
+                raise UserError(f"damaged HDF5 file: {error}", where=self.path, remedy=FETCH_AGAIN) from None
+            raise
+
+    def __enter__(self) -> "MdcathFile":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._file.close()
+
+    @property
+    def temperatures_K(self) -> list[float]:
+        """Temperatures with at least one frame, ascending."""
+        return sorted({trajectory.temperature_K for trajectory in self.trajectories})
+
+    def is_hydrogen(self) -> np.ndarray:
+        """bool [A], from `z` or `element`, or from the PDB text where the file has neither."""
+        if "z" in self._group:
+            return np.asarray(self._group["z"][:]) == 1
+        if "element" in self._group:
+            return np.array([_text(element).strip().upper() == "H" for element in self._group["element"][:]])
+        return np.array([(atom.element or atom.name.lstrip("0123456789")[:1]) == "H" for atom in self.atoms])
+
+    def select(
+        self, temperatures_K: Sequence[float] | None = None, replicas: Sequence[int] | None = None
+    ) -> list[Trajectory]:
+        """Trajectories at these temperatures with these replica ids; None means all.
+
+        Raises:
+            UserError: a temperature or a replica that the file does not have.
+        """
+        chosen = []
+        for temperature in self.temperatures_K if temperatures_K is None else temperatures_K:
+            here = [t for t in self.trajectories if abs(t.temperature_K - temperature) < 1e-3]
+            if not here:
+                there = ", ".join(f"{value:g}" for value in self.temperatures_K) or "none"
+                raise UserError(
+                    f"no trajectory at {temperature:g} K", where=self.path, remedy=f"the file has: {there} K"
+                )
+            missing = sorted(set(replicas or ()) - {t.replica for t in here})
+            if missing:
+                there = ", ".join(str(t.replica) for t in here)
+                raise UserError(
+                    f"no replica {missing[0]} at {temperature:g} K", where=self.path, remedy=f"the file has: {there}"
+                )
+            chosen += [t for t in here if replicas is None or t.replica in replicas]
+        return chosen
+
+    def _find_protein(self) -> h5py.Group:
+        groups = [item for item in self._file.values() if isinstance(item, h5py.Group)]
+        if len(groups) != 1:
+            raise UserError(
+                f"has {len(groups)} groups at its top, the mdCATH layout has one per file",
+                where=self.path,
+                remedy="give files of the mdCATH layout, one protein each",
+            )
+        return groups[0]
+
+    def _read_atoms(self) -> list[Atom]:
+        for name in ("pdbProteinAtoms", "pdb"):
+            if name in self._group:
+                where = f"{self.path}, {self._group[name].name}"
+                atoms = parse_pdb(_text(self._group[name][()]), where)
+                break
+        else:
+            raise UserError(
+                "has no `pdbProteinAtoms`: not of the mdCATH layout", where=f"{self.path}, {self._group.name}"
+            )
+        if name == "pdb":
+            # The whole solvated system; its first atoms are the protein's, in the same order.
+            atoms = atoms[: int(self._group.attrs.get("numProteinAtoms", len(atoms)))]
+        if not atoms:
+            raise UserError("the PDB text has no atoms", where=where)
+        return atoms
+
+    def _find_trajectories(self) -> list[Trajectory]:
+        found = []
+        for name, group in self._group.items():
+            match = _TEMPERATURE.fullmatch(name)
+            if not isinstance(group, h5py.Group) or match is None:
+                continue
+            for replica, item in group.items():
+                if isinstance(item, h5py.Group) and replica.isdigit():
+                    n_frames = self._count_frames(item)
+                    if n_frames:
+                        found.append(Trajectory(self.path, item, float(match[1]), int(replica), n_frames))
+                    else:
+                        self.empty.append(f"{name}/{replica}")
+        return sorted(found, key=lambda t: (t.temperature_K, t.replica))
+
+    def _count_frames(self, group: h5py.Group) -> int:
+        where = f"{self.path}, {group.name}"
+        if "coords" not in group or len(group["coords"]) == 0:
+            return 0
+        if "forces" not in group:
+            raise UserError(
+                "has coordinates but no `forces`",
+                where=where,
+                remedy="force matching needs forces; use a file that has them",
+            )
+        for name in ("coords", "forces"):
+            shape = group[name].shape
+            if len(shape) != 3 or shape[1:] != (len(self.atoms), 3):
+                raise UserError(
+                    f"`{name}` has shape {shape}, the PDB text lists {len(self.atoms)} atoms",
+                    where=where,
+                    remedy="expected are [frames, atoms, 3]",
+                )
+        frames = [len(group[name]) for name in ("coords", "forces")]
+        if frames[0] != frames[1]:
+            log.warning("%s: %d frames of coordinates, %d of forces; the shorter counts", where, *frames)
+        return min(frames)
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.exists():
+        raise UserError("no such file", where=path, remedy="check `data.sources` in the config")
+    if not path.is_file():
+        raise UserError("not a file", where=path, remedy="check `data.sources` in the config")
+    if not h5py.is_hdf5(path):
+        raise UserError("not an HDF5 file", where=path, remedy="give a file of the mdCATH layout")
+    try:
+        return h5py.File(path, "r")
+    except PermissionError:
+        raise UserError("may not be read", where=path, remedy="change its permissions") from None
+    except OSError as error:
+        state = "truncated" if "truncated" in str(error) else "damaged"
+        raise UserError(f"{state} HDF5 file: {error}", where=path, remedy=FETCH_AGAIN) from None
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
