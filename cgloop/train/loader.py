@@ -153,7 +153,7 @@ class FrameSet:
 
         Args:
             frames: indices, all different, at most `shape.replicas`.
-            shape: of this set, from `shape`.
+            shape: from `shape` of this set, or larger.
         """
         protein, offset = self.protein[frames], Rows.of_lengths(self.beads.counts[frames]).starts
         bead, owner = self.beads.take(frames)
@@ -192,6 +192,11 @@ class FrameSet:
         item, owner = terms.rows.take(protein)
         indices = (terms.indices[item] + offset[owner][:, None]).astype(np.int32)
         return _padded(indices, capacity), _mask(len(item), capacity)
+
+
+def common_shape(sets: Sequence[FrameSet], batch_size: int) -> Shape:
+    """A shape into which batches of all these sets fit, so that one compilation serves them all."""
+    return Shape(*(max(sizes) for sizes in zip(*(frames.shape(batch_size) for frames in sets), strict=True)))
 
 
 def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:

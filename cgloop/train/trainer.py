@@ -1,0 +1,301 @@
+"""The training loop: epochs, validation, early stop, checkpoints, recovery from divergence.
+
+What happens depends only on parameters, data, config and seed. A training that is stopped anywhere, even by a kill,
+goes on from its last checkpoint and ends with the same parameters to the bit (on the same device).
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cgloop.config.train import TrainConfig
+from cgloop.errors import Interrupted, UserError
+from cgloop.interrupt import check_stop
+from cgloop.progress import Progress, progress
+from cgloop.train.checkpoints import read_checkpoint, write_checkpoint
+from cgloop.train.evaluate import predict
+from cgloop.train.loader import FrameSet, Shape, epoch_order
+from cgloop.train.optimizers import learning_rate_schedule, make_optimizer
+from cgloop.train.step import ForceFunction, TrainState, initial_state, make_train_step
+
+log = logging.getLogger("cgloop.train")
+
+MAX_DIVERGENCES = 3
+HISTORY_UNITS = {
+    "epoch": "",
+    "train_loss": "(kcal/mol/Å)²",
+    "train_rmse": "kcal/mol/Å",
+    "validation_loss": "(kcal/mol/Å)²",
+    "validation_rmse": "kcal/mol/Å",
+    "learning_rate": "",
+    "gradient_norm": "",
+}
+
+
+class Arrays(NamedTuple):
+    """All arrays of a checkpoint: the state now, at the start of the epoch, and the best averaged parameters."""
+
+    state: TrainState
+    good: TrainState
+    best: Any
+
+
+@dataclass
+class Position:
+    """All plain data of a checkpoint; how far the training is.
+
+    Attributes:
+        fingerprint: of the inputs.
+        serial: checkpoints written so far.
+        epoch: epochs finished.
+        step: steps done in this epoch.
+        squared_error, components, gradient_norm: sums over these steps.
+        history: one list per column of `HISTORY_UNITS`.
+        divergences: where a loss or gradient was not finite, and what was done.
+        initial_loss: validation loss of the parameters at the start, (kcal/mol/Å)²; None until it is known.
+        best_epoch, best_loss: lowest validation loss so far; epoch 0 is the start.
+        seconds: wall time of all attempts.
+    """
+
+    fingerprint: str
+    serial: int = 0
+    epoch: int = 0
+    step: int = 0
+    squared_error: float = 0.0
+    components: int = 0
+    gradient_norm: float = 0.0
+    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY_UNITS})
+    divergences: list[dict[str, Any]] = field(default_factory=list)
+    initial_loss: float | None = None
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    seconds: float = 0.0
+
+    def restart_epoch(self) -> None:
+        self.step, self.squared_error, self.components, self.gradient_norm = 0, 0.0, 0, 0.0
+
+
+@dataclass
+class TrainResult:
+    """What a training leaves.
+
+    Attributes:
+        params: averaged parameters of the epoch with the lowest validation loss.
+        position: with history and best epoch.
+        stopped: why it ended, "all epochs" or "no improvement".
+        timing: compile_s, epoch_s, frames_per_s, total_s.
+    """
+
+    params: Any
+    position: Position
+    stopped: str
+    timing: dict[str, float]
+
+
+class Trainer:
+    """Trains one set of parameters; `run` does everything."""
+
+    def __init__(
+        self,
+        forces: ForceFunction,
+        params: Any,
+        training: FrameSet,
+        validation: FrameSet,
+        config: TrainConfig,
+        *,
+        evaluation_shape: Shape,
+        seed: int,
+        folder: Path,
+        fingerprint: str,
+        on_step: Callable[[int], None] = lambda step: None,
+    ):
+        """Continue from the newest checkpoint in `folder`, or start with `params`.
+
+        Args:
+            forces: jitted function (params, positions, graph) -> forces of the part that is trained.
+            params: where to start.
+            training, validation: frames with targets set.
+            evaluation_shape: of the batches of validation.
+            config: optimiser, schedule, stopping.
+            seed: of the order of the frames.
+            folder: of the checkpoints.
+            fingerprint: of all inputs; other checkpoints are ignored.
+            on_step: told the number of steps done after each.
+        """
+        self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
+        self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
+        self._forces = forces
+        self.shape = training.shape(config.batch_size)
+        self.n_steps = training.n_batches(config.batch_size)
+        self.schedule = learning_rate_schedule(config, self.n_steps)
+        optimizer = make_optimizer(config, self.schedule)
+        target_variance = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
+        step = make_train_step(forces, optimizer, config.ema_decay, target_variance)
+        fresh = initial_state(jax.tree.map(jnp.asarray, params), optimizer)
+        self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
+        self._compile(step)
+        self._started = self._saved = time.monotonic()
+        self._work_s, self._steps_done = 0.0, 0
+
+    def _restore(self, fresh: Arrays, fingerprint: str) -> None:
+        found = read_checkpoint(self.folder, fresh, fingerprint)
+        self.arrays, self.position = fresh, Position(fingerprint)
+        if found is not None:
+            self.arrays, self.position = found[0], Position(**found[1])
+            log.info("continues in epoch %d after step %d", self.position.epoch + 1, self.position.step)
+
+    def _compile(self, step: Callable[..., Any]) -> None:
+        start = time.monotonic()
+        batch = self.training.batch(np.arange(self.shape.replicas), self.shape)
+        self._train_step = jax.jit(step, donate_argnums=0).lower(self.arrays.state, batch).compile()
+        chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
+        batch = self.validation.batch(chosen, self.evaluation_shape)
+        self._forces(self.arrays.state.ema, batch.positions, batch.graph).block_until_ready()
+        self.compile_s = time.monotonic() - start
+        log.info("compiled in %.1f s: %d steps an epoch", self.compile_s, self.n_steps)
+
+    def run(self) -> TrainResult:
+        """Train to the end.
+
+        Raises:
+            Interrupted: somebody asked to stop; a checkpoint was written.
+            UserError: the loss was not finite three times.
+        """
+        with progress("train", total=self.config.epochs * self.n_steps, unit="step") as bar:
+            bar.advance(self.position.epoch * self.n_steps + self.position.step)
+            try:
+                if self.position.initial_loss is None:
+                    self._judge_start()
+                while (stopped := self._finished()) is None:
+                    if not (self._epoch(bar) and self._close_epoch()):
+                        self._recover()
+            except Interrupted:
+                self._save()
+                raise
+        self._save()
+        timing = {
+            "compile_s": self.compile_s,
+            "epoch_s": self._work_s / max(self._steps_done, 1) * self.n_steps,
+            "frames_per_s": self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9),
+            "total_s": self.position.seconds,
+        }
+        return TrainResult(self.arrays.best, self.position, stopped, timing)
+
+    def _finished(self) -> str | None:
+        if self.position.epoch >= self.config.epochs:
+            return "all epochs"
+        waited = self.position.epoch - self.position.best_epoch
+        return "no improvement" if waited >= self.config.patience_epochs else None
+
+    def _epoch(self, bar: Progress) -> bool:
+        """The steps of an epoch that are still to do; False if one was not finite."""
+        position = self.position
+        size = self.config.batch_size
+        order = epoch_order(self.training.n_frames, self.seed, position.epoch)
+        rmse = position.history["validation_rmse"][-1:] or [math.nan]
+        while position.step < self.n_steps:
+            check_stop()
+            start = time.monotonic()
+            frames = order[position.step * size : (position.step + 1) * size]
+            state, result = self._train_step(self.arrays.state, self.training.batch(frames, self.shape))
+            self.arrays = self.arrays._replace(state=state)
+            error, components, norm = (x.item() for x in jax.device_get(result))
+            if not (math.isfinite(error) and math.isfinite(norm)):
+                return False
+            position.squared_error += error
+            position.components += components
+            position.gradient_norm += norm
+            position.step += 1
+            self._work_s += time.monotonic() - start
+            self._steps_done += 1
+            self.on_step(int(state.step))
+            loss = position.squared_error / position.components
+            bar.advance(1, epoch=position.epoch + 1, loss=loss, val_rmse=rmse[0], frames_s=self._speed())
+            self._save_if_due()
+        return True
+
+    def _speed(self) -> float:
+        return self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9)
+
+    def _validation_loss(self) -> float:
+        """Of the averaged parameters."""
+        predicted = predict(self._forces, self.arrays.state.ema, self.validation, self.evaluation_shape)
+        return float(np.mean((predicted.astype(np.float64) - self.validation.target) ** 2))
+
+    def _judge_start(self) -> None:
+        """The start is the first candidate: a training that makes nothing better leaves its parameters alone."""
+        loss = self.position.initial_loss = self._validation_loss()
+        if math.isfinite(loss):
+            self.position.best_loss = loss
+
+    def _close_epoch(self) -> bool:
+        """Validate and take stock; False if the validation loss is not finite."""
+        position, state = self.position, self.arrays.state
+        loss = self._validation_loss()
+        if not math.isfinite(loss):
+            return False
+        train_loss = position.squared_error / position.components
+        position.epoch += 1
+        row = {
+            "epoch": position.epoch,
+            "train_loss": train_loss,
+            "train_rmse": math.sqrt(train_loss),
+            "validation_loss": loss,
+            "validation_rmse": math.sqrt(loss),
+            "learning_rate": float(self.schedule(int(state.step) - 1)) * float(state.rate_factor),
+            "gradient_norm": position.gradient_norm / self.n_steps,
+        }
+        for name, value in row.items():
+            position.history[name].append(value)
+        best = self.arrays.best
+        if loss < position.best_loss:
+            position.best_epoch, position.best_loss, best = position.epoch, loss, _copy(state.ema)
+        position.restart_epoch()
+        self.arrays = Arrays(state, _copy(state), best)
+        self._save_if_due()
+        return True
+
+    def _recover(self) -> None:
+        """Go back to the start of the epoch with half the learning rate."""
+        position, good = self.position, self.arrays.good
+        factor = float(good.rate_factor) * 0.5
+        event = {"epoch": position.epoch + 1, "step": position.step + 1, "rate_factor": factor}
+        position.divergences.append(event)
+        log.warning(
+            "loss or gradient not finite in epoch %(epoch)d, step %(step)d: back to the start of the epoch, "
+            "learning rate times %(rate_factor)g from here on",
+            event,
+        )
+        if len(position.divergences) >= MAX_DIVERGENCES:
+            raise UserError(
+                f"training diverged {MAX_DIVERGENCES} times, last in epoch {event['epoch']}, step {event['step']}",
+                remedy="lower `train.learning_rate` or `train.clip_norm`",
+            )
+        good = good._replace(rate_factor=jnp.asarray(factor, good.rate_factor.dtype))
+        position.restart_epoch()
+        self.arrays = self.arrays._replace(state=_copy(good), good=good)
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self._saved >= self.config.checkpoint_every_s:
+            self._save()
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.position.seconds += now - self._started
+        self._started = now
+        self.position.serial += 1
+        write_checkpoint(self.folder, self.position.serial, self.arrays, asdict(self.position))
+        self._saved = time.monotonic()
+
+
+def _copy(tree: Any) -> Any:
+    """Own memory for every leaf: the state is donated to each step."""
+    return jax.tree.map(jnp.copy, tree)
