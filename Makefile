@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow bench lint lock clean
 
 demo: $(READY)
 	@# 0 pass, 3 fail, 4 inconclusive: the loop ran and gave a verdict
@@ -19,6 +19,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(TEST_OPTIONS)
+
+bench: $(READY)
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=median,iqr,rounds
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
