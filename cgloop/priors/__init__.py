@@ -1,0 +1,1 @@
+"""Fitting the physical terms below the network."""

@@ -1,0 +1,145 @@
+"""What the fits need to know of the reference: histograms and smallest distances, gathered protein by protein.
+
+Histograms rather than samples, so that memory does not grow with the number of frames.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cgloop.data.dataset import ProteinData
+from cgloop.model.terms import SEPARATION_CLASSES
+from cgloop.model.topology import build_topology, separation_matrix
+
+CIS_BELOW_A = 3.4
+"""Shorter CA–CA bonds belong to cis peptides (2.9 Å, trans 3.8 Å): one harmonic cannot describe both, and the few
+cis ones are left out of the fit and counted."""
+
+BLOCK_VALUES = 4_000_000
+"""Largest number of pair distances in memory at a time."""
+
+
+@dataclass
+class Histogram:
+    """Counts on a fixed grid.
+
+    Attributes:
+        edges: float [bins + 1].
+        counts: float [bins]; values outside the grid are not counted.
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def between(cls, low: float, high: float, bins: int) -> "Histogram":
+        return cls(np.linspace(low, high, bins + 1), np.zeros(bins))
+
+    def add(self, values: np.ndarray) -> None:
+        self.counts += np.histogram(values, self.edges)[0]
+
+    @property
+    def centres(self) -> np.ndarray:
+        return 0.5 * (self.edges[1:] + self.edges[:-1])
+
+    @property
+    def width(self) -> float:
+        return float(self.edges[1] - self.edges[0])
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    def density(self) -> np.ndarray:
+        """Probability density [bins]; zero if nothing was counted."""
+        return self.counts / (max(self.total, 1) * self.width)
+
+
+@dataclass
+class Samples:
+    """Distributions over all frames and all bonds, angles, dihedrals and pairs added so far. Å and radians.
+
+    Attributes:
+        n_frames: added so far.
+        n_bonds, bond_mean, bond_variance: of trans CA–CA bonds, Å and Å².
+        n_cis: bonds that were left out.
+        bonds, angles, dihedrals: histograms over r, θ in [0, π] and φ in [−π, π].
+        distances: per separation class, histogram of pair distances.
+        smallest: [3] Å, smallest pair distance per separation class, inf where there is no pair.
+    """
+
+    n_frames: int = 0
+    n_bonds: int = 0
+    n_cis: int = 0
+    bond_mean: float = 0.0
+    bond_variance: float = 0.0
+    bonds: Histogram = field(default_factory=lambda: Histogram.between(2.5, 5.5, 300))
+    angles: Histogram = field(default_factory=lambda: Histogram.between(0.0, np.pi, 360))
+    dihedrals: Histogram = field(default_factory=lambda: Histogram.between(-np.pi, np.pi, 360))
+    distances: list[Histogram] = field(
+        default_factory=lambda: [Histogram.between(0.0, 20.0, 200) for _ in SEPARATION_CLASSES]
+    )
+    smallest: np.ndarray = field(default_factory=lambda: np.full(len(SEPARATION_CLASSES), np.inf))
+
+    def add(self, protein: ProteinData) -> None:
+        """Count all frames of a protein."""
+        topology = build_topology(protein.linked)
+        pairs = _pairs_by_class(protein.linked)
+        n_pairs = max(1, sum(len(indices) for indices in pairs))
+        size = max(1, BLOCK_VALUES // (3 * n_pairs))
+        for start in range(0, protein.n_frames, size):
+            x = protein.positions[start : start + size].astype(np.float64)
+            self._add_bonds(bond_lengths(x, topology.bonds))
+            self.angles.add(bond_angles(x, topology.angles))
+            self.dihedrals.add(dihedral_angles(x, topology.dihedrals))
+            for kind, indices in enumerate(pairs):
+                distances = bond_lengths(x, indices)
+                self.distances[kind].add(distances)
+                self.smallest[kind] = min(self.smallest[kind], distances.min(initial=np.inf))
+        self.n_frames += protein.n_frames
+
+    def _add_bonds(self, lengths: np.ndarray) -> None:
+        """Merge mean and variance (Chan, Golub, LeVeque, Am. Stat. 37, 242 (1983))."""
+        self.bonds.add(lengths)
+        trans = lengths[lengths >= CIS_BELOW_A]
+        self.n_cis += lengths.size - trans.size
+        if not trans.size:
+            return
+        total = self.n_bonds + trans.size
+        shift = trans.mean() - self.bond_mean
+        between = shift**2 * self.n_bonds * trans.size / total
+        squares = self.bond_variance * self.n_bonds + trans.var() * trans.size + between
+        self.bond_mean += float(shift) * trans.size / total
+        self.bond_variance = float(squares) / total
+        self.n_bonds = total
+
+
+def bond_lengths(positions: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Distances [F, B], Å, of bead pairs [B, 2] in positions [F, N, 3]."""
+    return np.linalg.norm(positions[:, pairs[:, 1]] - positions[:, pairs[:, 0]], axis=2)
+
+
+def bond_angles(positions: np.ndarray, triples: np.ndarray) -> np.ndarray:
+    """Angles [F, A] at the middle bead, in [0, π]; from both sine and cosine, accurate near 0 and π, too."""
+    first, middle, last = (positions[:, triples[:, i]] for i in range(3))
+    u, v = first - middle, last - middle
+    return np.arctan2(np.linalg.norm(np.cross(u, v), axis=2), (u * v).sum(axis=2))
+
+
+def dihedral_angles(positions: np.ndarray, quadruples: np.ndarray) -> np.ndarray:
+    """Dihedral angles [F, D] in (−π, π], IUPAC sign (trans ±π, clockwise positive along the middle bond)."""
+    a, b, c, d = (positions[:, quadruples[:, i]] for i in range(4))
+    first, middle, last = b - a, c - b, d - c
+    left, right = np.cross(first, middle), np.cross(middle, last)
+    sine = np.linalg.norm(middle, axis=2) * (first * right).sum(axis=2)
+    return np.arctan2(sine, (left * right).sum(axis=2))
+
+
+def _pairs_by_class(linked: np.ndarray) -> list[np.ndarray]:
+    """Bead pairs i < j, int [P, 2], of each class of `SEPARATION_CLASSES`."""
+    separation = separation_matrix(linked)
+    upper = np.triu(np.ones(separation.shape, bool), 1)
+    return [
+        np.argwhere(upper & (separation >= first) & (separation <= (last or separation.max(initial=first))))
+        for first, last in SEPARATION_CLASSES
+    ]

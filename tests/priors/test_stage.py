@@ -1,0 +1,96 @@
+"""The stage on the shipped reference: parameters, files, and VALIDATION's static sanity."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cgloop.config import Config
+from cgloop.data.dataset import DatasetReader
+from cgloop.errors import UserError
+from cgloop.prep.pipeline import prepare
+from cgloop.priors.inversion import fit_priors
+from cgloop.priors.stage import fit_stage
+from cgloop.priors.tables import read_priors
+
+
+def config_of(example_h5, **sections):
+    data = {
+        "sources": [{"path": example_h5}],
+        "temperature_K": 320,
+        "split": {"by": "replica", "train": [0, 1], "validation": [2], "test": [3]},
+    }
+    return Config.model_validate({"run": {"name": "test"}, "data": data, **sections})
+
+
+@pytest.fixture(scope="module")
+def dataset(example_h5, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dataset")
+    prepare(config_of(example_h5).data, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(example_h5, dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("priors")
+    return fit_stage(dataset, config_of(example_h5), out), out
+
+
+def test_parameters_of_the_example(fitted, dataset):
+    prior, out = fitted
+    for one, other in zip(prior, read_priors(out / "priors.yaml"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    train = DatasetReader.open(dataset).load("cln025", "train", 320.0)
+    bonds = np.linalg.norm(np.diff(train.positions.astype(float), axis=1), axis=2)
+    assert prior.bond_r0 == pytest.approx(bonds.mean(), abs=0.003)
+    assert prior.bond_k == pytest.approx(0.0019872067 * 320 / bonds.var(), rel=0.002)
+    assert train.n_frames == 1000
+
+
+def test_only_training_frames_count(fitted, dataset, example_h5):
+    prior, _ = fitted
+    train = DatasetReader.open(dataset).load("cln025", "train", 320.0)
+    config = config_of(example_h5)
+    again = fit_priors([train], config.priors, 320.0, config.model.cutoff_A)
+    for one, other in zip(prior, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_static_sanity(fitted):
+    _, out = fitted
+    sanity = json.loads((out / "curves.json").read_text())["sanity"]
+    assert sanity["angle_amplitude_kT"] <= sanity["angle_reference_range_kT"] + 3.01
+    assert sanity["angle_turns_down_outside"] is False
+    assert min(sanity["repulsion_at_3_A_kT"]) >= 3
+
+
+def test_curves(fitted):
+    _, out = fitted
+    terms = json.loads((out / "curves.json").read_text())["terms"]
+    assert [term["term"] for term in terms] == ["bond", "angle", "dihedral", *["repulsion"] * 3]
+    for term in terms:
+        grid = np.array(term["grid"])
+        step = grid[1] - grid[0]
+        assert len(term["fitted"]) == len(term["density"]) == len(grid)
+        if term["term"] != "repulsion":
+            assert sum(term["density"]) * step == pytest.approx(1, abs=0.01)
+            assert sum(term["implied_density"]) * step == pytest.approx(1, abs=0.01)
+            # Where there are data the fitted potential follows the reference's.
+            reference = np.array([np.nan if value is None else value for value in term["reference"]])
+            known = np.isfinite(reference)
+            weight = np.array(term["density"])[known]
+            apart = (np.array(term["fitted"]) - reference)[known]
+            apart -= np.average(apart, weights=weight)
+            assert np.sqrt(np.average(apart**2, weights=weight)) < 0.35
+    assert (out / "curves.json").stat().st_size < 200_000
+
+
+def test_same_input_same_bytes(fitted, dataset, example_h5, tmp_path):
+    fit_stage(dataset, config_of(example_h5), tmp_path)
+    for name in ("priors.yaml", "curves.json"):
+        assert (tmp_path / name).read_bytes() == (fitted[1] / name).read_bytes()
+
+
+def test_too_few_frames(dataset, example_h5, tmp_path):
+    with pytest.raises(UserError, match="1000 training frames at 320 K, the priors need 5000"):
+        fit_stage(dataset, config_of(example_h5, priors={"min_frames": 5000}), tmp_path)
