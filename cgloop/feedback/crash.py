@@ -1,0 +1,141 @@
+"""A crash file, as the recorder of `cgloop.md` writes it, in memory."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cgloop.errors import UserError
+from cgloop.feedback.taxonomy import BY_LIMIT, limit_name
+from cgloop.residues import masses
+from cgloop.units import FS_PER_PS, KB, MVV_TO_KCAL_PER_MOL
+
+TERM_NAMES = ("bond", "angle", "dihedral", "repulsion", "ml")
+
+
+@dataclass(frozen=True, eq=False)
+class Crash:
+    """The last K steps of a replica of N beads that broke a limit, oldest first.
+
+    Attributes:
+        protein, stage, replica, step, time_ps: where it happened.
+        limit: name in the spelling of `taxonomy.BY_LIMIT`; `value` broke `threshold`.
+        beads: int [B], offending beads.
+        residues: name of every bead, as `TYR 1`.
+        timestep_fs, temperature_K: of the run; the temperature is the target.
+        steps: int [K]; positions [K, N, 3] Å; velocities [K, N, 3] Å/fs; forces [K, N, 3] kcal/mol/Å.
+        terms: [K, 5] energies, kcal/mol, in the order of `TERM_NAMES`.
+        term_forces: [5, N, 3], kcal/mol/Å, at the last step; None if they could not be computed.
+        residue_type: int [N]; native: [N, 3] Å.
+        linked: bool [N-1], True where beads i and i+1 are bonded.
+        phase: `equilibration` or `production`.
+    """
+
+    protein: str
+    stage: str
+    replica: int
+    step: int
+    time_ps: float
+    limit: str
+    value: float
+    threshold: float
+    beads: np.ndarray
+    residues: tuple[str, ...]
+    timestep_fs: float
+    temperature_K: float
+    steps: np.ndarray
+    positions: np.ndarray
+    velocities: np.ndarray
+    forces: np.ndarray
+    terms: np.ndarray
+    term_forces: np.ndarray | None
+    residue_type: np.ndarray
+    native: np.ndarray
+    linked: np.ndarray
+    phase: str
+
+    @property
+    def n_beads(self) -> int:
+        return len(self.residue_type)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """3N, less the three of the centre of mass where nothing exchanges momentum with it."""
+        return 3 * self.n_beads - (3 if self.stage == "nve" else 0)
+
+    @cached_property
+    def time_fs(self) -> np.ndarray:
+        """Time of each frame relative to the last one, fs, [K]."""
+        return (self.steps - self.steps[-1]) * self.timestep_fs
+
+    @cached_property
+    def force_norms(self) -> np.ndarray:
+        """Length of the force on each bead, kcal/mol/Å, [K, N]."""
+        return np.linalg.norm(self.forces, axis=-1)
+
+    @cached_property
+    def kinetic_energy(self) -> np.ndarray:
+        """kcal/mol, [K]."""
+        mass = np.asarray(masses())[self.residue_type]
+        return 0.5 * MVV_TO_KCAL_PER_MOL * np.einsum("kni,kni,n->k", self.velocities, self.velocities, mass)
+
+    @cached_property
+    def temperature(self) -> np.ndarray:
+        """Instantaneous kinetic temperature, K, [K]."""
+        return 2.0 * self.kinetic_energy / (self.degrees_of_freedom * KB)
+
+    def distance(self, i: int, j: int) -> np.ndarray:
+        """Distance of two beads, Å, [K]."""
+        return np.linalg.norm(self.positions[:, i] - self.positions[:, j], axis=-1)
+
+
+def read_crash(path: Path) -> Crash:
+    """Read a `crash_<replica>.h5`.
+
+    Raises:
+        UserError: it is missing, damaged, incomplete, or names a limit that is not known.
+    """
+    try:
+        with h5py.File(path) as file:
+            return _crash(file)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"not a readable crash file: {error}", where=path, remedy="run `cgloop md` again") from None
+
+
+def _crash(file: h5py.File) -> Crash:
+    attributes = file.attrs
+    types = file["residue_type"][:].astype(int)
+    limit = limit_name(_text(attributes["limit"]))
+    if limit not in BY_LIMIT:
+        raise ValueError(f"unknown limit `{limit}`")
+    if not len(file["step"]):
+        raise ValueError("it holds no frames")
+    step = int(attributes["step"])
+    timestep_fs = float(attributes["timestep_fs"])
+    return Crash(
+        protein=_text(attributes["protein"]),
+        stage=_text(attributes["stage"]),
+        replica=int(attributes["replica"]),
+        step=step,
+        time_ps=float(attributes.get("time_ps", step * timestep_fs / FS_PER_PS)),
+        limit=limit,
+        value=float(attributes["value"]),
+        threshold=float(attributes["threshold"]),
+        beads=np.unique(np.atleast_1d(attributes["beads"]).astype(int)),
+        residues=tuple(_text(name) for name in attributes["residues"]),
+        timestep_fs=timestep_fs,
+        temperature_K=float(attributes["temperature_K"]),
+        steps=file["step"][:].astype(np.int64),
+        term_forces=file["term_forces"][:].astype(float) if "term_forces" in file else None,
+        residue_type=types,
+        native=file["native"][:].astype(float),
+        linked=file["linked"][:].astype(bool),
+        phase=_text(attributes.get("phase", "production")),
+        **{name: file[name][:].astype(float) for name in ("positions", "velocities", "forces", "terms")},
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

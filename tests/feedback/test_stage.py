@@ -1,0 +1,72 @@
+"""The stage as a whole, on a folder as `md` leaves it."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from cgloop.errors import UserError
+from cgloop.feedback.stage import feedback_stage
+from tests.feedback import crash_files
+
+LIMITS = {"min_distance_A": 2.0, "max_bond_deviation": 0.2, "max_force": 1000.0, "max_temperature_ratio": 1.5}
+
+
+@pytest.fixture
+def md_dir(tmp_path, protein):
+    folder = tmp_path / "md"
+    for stage in ("minimize", "nvt", "nve"):
+        (folder / "cln025" / stage).mkdir(parents=True)
+    (folder / "md.json").write_text(json.dumps({"proteins": {"cln025": {}}, "limits": LIMITS}))
+    with h5py.File(folder / "cln025" / "nvt" / "observables.h5", "w") as file:
+        file.attrs.update(protein="cln025", stage="nvt")
+        for replica, closest in enumerate((4.1, 2.2, 2.1)):
+            group = file.create_group(f"replica_{replica:03d}")
+            group.attrs["survived"] = replica != 2
+            group["time_ps"] = np.arange(1.0, 6.0)
+            group["min_distance_A"] = np.array([4.5, 4.4, closest, 4.6, 4.7])
+            group["max_force"] = np.full(5, 60.0)
+            group["max_bond_deviation"] = np.full(5, 0.05)
+    return folder
+
+
+def test_nothing_happened(md_dir, dataset_dir, tmp_path):
+    (tmp_path / "out").mkdir()
+    result = feedback_stage(md_dir, dataset_dir, tmp_path / "out")
+    assert result["crashes"] == []
+    assert result["classes"] == {}
+    assert json.loads((tmp_path / "out" / "feedback.json").read_text()) == result
+
+
+def test_crashes_of_all_stages_in_order(md_dir, dataset_dir, protein, tmp_path):
+    (tmp_path / "out").mkdir()
+    crash_files.clash(protein, md_dir / "cln025" / "nvt" / "crash_003.h5", replica=3)
+    crash_files.non_finite(protein, md_dir / "cln025" / "nvt" / "crash_001.h5", replica=1)
+    crash_files.heat(protein, md_dir / "cln025" / "nve" / "crash_000.h5", stage="nve", replica=0)
+    result = feedback_stage(md_dir, dataset_dir, tmp_path / "out")
+    assert [(crash["stage"], crash["replica"]) for crash in result["crashes"]] == [("nvt", 1), ("nvt", 3), ("nve", 0)]
+    assert result["crashes"][1]["file"] == "cln025/nvt/crash_003.h5"
+    assert result["classes"] == {"non-finite": 1, "clash": 1, "energy drift": 1}
+    assert "training frames" in result["crashes"][1]["words"]
+
+
+def test_only_survivors_have_near_misses(md_dir, dataset_dir, tmp_path):
+    (tmp_path / "out").mkdir()
+    misses = feedback_stage(md_dir, dataset_dir, tmp_path / "out")["near_misses"]
+    assert [(m["replica"], m["quantity"], m["value"], m["limit"], m["time_ps"]) for m in misses] == [
+        (1, "min_distance_A", 2.2, 2.0, 3.0)
+    ]
+
+
+def test_the_same_bytes_every_time(md_dir, dataset_dir, protein, tmp_path):
+    crash_files.clash(protein, md_dir / "cln025" / "nvt" / "crash_003.h5")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        feedback_stage(md_dir, dataset_dir, tmp_path / name)
+    assert (tmp_path / "a" / "feedback.json").read_bytes() == (tmp_path / "b" / "feedback.json").read_bytes()
+
+
+def test_no_md(dataset_dir, tmp_path):
+    with pytest.raises(UserError, match="no MD to learn from"):
+        feedback_stage(tmp_path, dataset_dir, tmp_path)
