@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import KT, draw, protein_of, random_chain
+from synthetic_chains import KT, draw, protein_of, random_chain
 
 from cgloop.config.priors import PriorsConfig
 from cgloop.errors import UserError

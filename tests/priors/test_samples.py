@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from MDAnalysis.lib.distances import calc_angles, calc_bonds, calc_dihedrals
-from synthetic import protein_of, random_chain
+from synthetic_chains import protein_of, random_chain
 
 from cgloop.priors import samples as samples_module
 from cgloop.priors.samples import Samples, bond_angles, bond_lengths, dihedral_angles

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from synthetic_chains import protein_of, random_chain
 
 from cgloop.config import Config
-from cgloop.data.dataset import DatasetReader
+from cgloop.data.dataset import DatasetReader, write_manifest, write_protein
 from cgloop.errors import UserError
 from cgloop.prep.pipeline import prepare
 from cgloop.priors.inversion import fit_priors
@@ -94,3 +95,24 @@ def test_same_input_same_bytes(fitted, dataset, example_h5, tmp_path):
 def test_too_few_frames(dataset, example_h5, tmp_path):
     with pytest.raises(UserError, match="1000 training frames at 320 K, the priors need 5000"):
         fit_stage(dataset, config_of(example_h5, priors={"min_frames": 5000}), tmp_path)
+
+
+@pytest.mark.parametrize("n_beads", [1, 2, 3, 4])
+def test_the_smallest_proteins(example_h5, tmp_path, n_beads):
+    """No bonds, no angles, no dihedrals: the files are written and say so."""
+    protein = protein_of(random_chain(n_beads, 120))
+    write_protein(tmp_path / "prot.h5", protein, {})
+    write_manifest(tmp_path, ["prot"], temperature_K=320, mapping="ca", projection="basic")
+    prior = fit_stage(tmp_path, config_of(example_h5), tmp_path)
+    terms = {term["term"]: term for term in json.loads((tmp_path / "curves.json").read_text())["terms"]}
+    text = (tmp_path / "priors.yaml").read_text()
+    for name, beads_needed, values in (
+        ("bond", 2, prior.bond_k),
+        ("angle", 3, prior.angle_coeffs),
+        ("dihedral", 4, prior.dihedral_cos),
+    ):
+        there = n_beads >= beads_needed
+        assert bool(np.any(values)) == there
+        assert (terms[name]["samples"] > 0) == there
+        assert (f"no {name}s in the reference" in text) == (not there)
+        assert np.isfinite(terms[name]["fitted"]).all()
