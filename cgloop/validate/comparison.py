@@ -1,0 +1,279 @@
+"""Is a simulated ensemble the reference's, within what the reference itself can tell? Arrays in, a verdict out."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cgloop.checks import Verdict, decide
+from cgloop.config.validate import ValidateConfig
+from cgloop.validate.equilibration import equilibration_cut, statistical_inefficiency
+from cgloop.validate.statistics import (
+    circular_blocks,
+    jackknife_error,
+    longer_run_factor,
+    mean_over_replicas,
+)
+
+NOISE_PERCENTILE = 95.0
+UNDECIDABLE_NOISE = 2.0
+"""A reference whose own noise exceeds the floor by this factor cannot decide (VALIDATION, "Statistics first")."""
+
+Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Distances [K] between two samples of features, [F, …] each; 0 for equal ones, larger is worse."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One of a metric's K distances.
+
+    Attributes:
+        name: in words.
+        unit: "" if dimensionless.
+        floor: limit where the reference's noise is smaller.
+    """
+
+    name: str
+    unit: str
+    floor: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The equilibrated part of an ensemble.
+
+    Attributes:
+        replicas: features [F_r, …] of every replica after its cut.
+        starts: the cuts, frames.
+        non_stationary: numbers of the replicas that need more than the allowed cut.
+        inefficiency: frames per independent sample, pooled.
+    """
+
+    replicas: list[np.ndarray]
+    starts: list[int]
+    non_stationary: list[int]
+    inefficiency: float
+
+    @property
+    def n_frames(self) -> int:
+        return sum(len(features) for features in self.replicas)
+
+    @property
+    def n_effective(self) -> float:
+        return self.n_frames / self.inefficiency
+
+    def pooled(self, chosen: Sequence[int] | None = None) -> np.ndarray:
+        """Features of the chosen replicas, one after the other."""
+        numbers = range(len(self.replicas)) if chosen is None else chosen
+        return np.concatenate([self.replicas[r] for r in numbers])
+
+
+def equilibrated(features: list[np.ndarray], series: list[np.ndarray], max_trim: float) -> Sample:
+    """Cut every replica by the rule of `equilibration_cut`.
+
+    Args:
+        features: per replica [F_r, …], what is compared.
+        series: per replica [F_r], what equilibration and effective size are judged by.
+        max_trim: largest fraction cut off.
+    """
+    cuts = [equilibration_cut(values, max_trim) for values in series]
+    return Sample(
+        replicas=[values[cut.start :] for values, cut in zip(features, cuts, strict=True)],
+        starts=[cut.start for cut in cuts],
+        non_stationary=[number for number, cut in enumerate(cuts) if not cut.stationary],
+        inefficiency=statistical_inefficiency([values[cut.start :] for values, cut in zip(series, cuts, strict=True)]),
+    )
+
+
+Needs = dict[str, float | bool | None]
+"""What would decide an inconclusive check: `run_factor`, times the present length of the run; `replicas`, how many;
+`longer_reference`. Keys that do not matter are left out."""
+
+NON_STATIONARY_RUN_FACTOR = 2.0
+"""A series that still moves does not tell how long it needs: at least twice as long."""
+
+
+class Doubt(NamedTuple):
+    """Something that forbids a verdict, and what would settle it."""
+
+    text: str
+    needs: Needs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of `compare`; arrays are [K], one entry per measure.
+
+    Attributes:
+        values: distances between model and reference.
+        errors: 95 % half-widths.
+        noise: the reference against itself, `NOISE_PERCENTILE`.
+        limits: max(floor, noise).
+        verdict: of all measures together.
+        reason: one sentence.
+        needs: what would decide it; empty unless inconclusive.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    noise: np.ndarray
+    limits: np.ndarray
+    n_effective: float
+    n_effective_reference: float
+    verdict: Verdict
+    reason: str
+    needs: Needs
+
+
+def reference_noise(reference: Sample, n_effective: float, metric: Metric, blocks: int) -> tuple[np.ndarray, int]:
+    """How far a sample of the model's effective size may be from the reference by chance alone.
+
+    Blocks of consecutive reference frames with `n_effective` independent samples (at most half of the
+    reference) are compared with the rest of the reference.
+
+    Returns:
+        The 95th percentile of each distance [K], and the length of a block in frames.
+    """
+    total = reference.n_frames
+    length = max(1, min(round(n_effective * reference.inefficiency), total // 2))
+    pooled = reference.pooled()
+    distances = [metric(pooled[block], pooled[rest]) for block, rest in circular_blocks(total, length, blocks)]
+    return np.percentile(distances, NOISE_PERCENTILE, axis=0), length
+
+
+def compare(
+    model: Sample, reference: Sample, metric: Metric, measures: Sequence[Measure], settings: ValidateConfig
+) -> Comparison:
+    """Distances of a model from the reference, with errors, noise-calibrated limits and a verdict.
+
+    The error bar is a jackknife over replicas with Student's factor. Anything that the data cannot tell is
+    inconclusive: too few replicas or effective samples on either side, a series that still moves, or a
+    reference whose own noise is beyond twice the floor.
+    """
+
+    def distances(chosen: list[int]) -> np.ndarray:
+        return metric(model.pooled(chosen), everything)
+
+    everything = reference.pooled()
+    values = distances(list(range(len(model.replicas))))
+    errors = jackknife_error(distances, len(model.replicas))
+    noise, _ = reference_noise(reference, model.n_effective, metric, settings.noise_blocks)
+    floors = np.array([measure.floor for measure in measures])
+    limits = np.maximum(floors, noise)
+    verdict, reason, needs = _verdict(model, reference, measures, values, errors, noise, limits, settings)
+    return Comparison(values, errors, noise, limits, model.n_effective, reference.n_effective, verdict, reason, needs)
+
+
+def _verdict(
+    model: Sample,
+    reference: Sample,
+    measures: Sequence[Measure],
+    values: np.ndarray,
+    errors: np.ndarray,
+    noise: np.ndarray,
+    limits: np.ndarray,
+    settings: ValidateConfig,
+) -> tuple[Verdict, str, Needs]:
+    if not np.isfinite(values).all():
+        return "fail", "cannot be computed from these frames", {}
+    doubts = sampling_doubts("model", model, settings) + replica_doubts(len(model.replicas), settings)
+    doubts += sampling_doubts("reference", reference, settings)
+    for measure, scatter in zip(measures, noise, strict=True):
+        if not scatter <= UNDECIDABLE_NOISE * measure.floor:
+            text = (
+                f"the reference cannot decide: its own {measure.name} scatters to {scatter:.3g}{_unit(measure)}, "
+                f"over twice the limit of {measure.floor:g}"
+            )
+            doubts.append(Doubt(text, {"longer_reference": True}))
+    shown = "; ".join(
+        f"{m.name} {v:.3g} ± {e:.2g}{_unit(m)}, limit {limit:.3g}"
+        for m, v, e, limit in zip(measures, values, errors, limits, strict=True)
+    )
+    if doubts:
+        return "inconclusive", f"{shown}, but {in_words(doubts)}", together(doubts)
+    verdicts = [
+        decide(float(v), float(e), float(limit), "at most") for v, e, limit in zip(values, errors, limits, strict=True)
+    ]
+    verdict = worst(verdicts)
+    if verdict != "inconclusive":
+        return verdict, shown, {}
+    longer = max(
+        longer_run_factor(float(limit - v), float(e))
+        for v, e, limit, one in zip(values, errors, limits, verdicts, strict=True)
+        if one == "inconclusive"
+    )
+    return verdict, f"{shown}: the error bar reaches across the limit", {"run_factor": longer}
+
+
+def sampling_doubts(whose: str, sample: Sample, settings: ValidateConfig) -> list[Doubt]:
+    """Why a sample of the `model` or the `reference` may not be judged: not stationary, or too few samples."""
+    doubts = []
+    mine = whose == "model"
+    if sample.non_stationary:
+        text = (
+            f"{len(sample.non_stationary)} of {len(sample.replicas)} {whose} replicas are not stationary "
+            f"after cutting off {settings.max_trim:.0%}"
+        )
+        doubts.append(Doubt(text, {"run_factor": NON_STATIONARY_RUN_FACTOR} if mine else {"longer_reference": True}))
+    needed = settings.min_effective_samples
+    if not sample.n_effective >= needed:
+        text = f"the {whose} has {sample.n_effective:.1f} effective samples, {needed:g} are needed"
+        factor = needed / sample.n_effective
+        doubts.append(Doubt(text, {"run_factor": factor} if mine else {"longer_reference": True}))
+    return doubts
+
+
+def replica_doubts(count: int, settings: ValidateConfig) -> list[Doubt]:
+    """Too few replicas for an error bar."""
+    if count >= settings.min_replicas:
+        return []
+    needed = settings.min_replicas
+    return [Doubt(f"{count} replicas, {needed} are needed for an error bar", {"replicas": needed})]
+
+
+def in_words(doubts: Sequence[Doubt]) -> str:
+    return "; ".join(doubt.text for doubt in doubts)
+
+
+def together(doubts: Sequence[Doubt]) -> Needs:
+    """What would settle all doubts."""
+    needs: Needs = {}
+    for doubt in doubts:
+        for key, value in doubt.needs.items():
+            needs[key] = max(value or 0, needs.get(key) or 0)
+    return needs
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """`fail` if any fails, else `inconclusive` if any is, else `pass`."""
+    for verdict in ("fail", "inconclusive"):
+        if verdict in verdicts:
+            return verdict
+    return "pass"
+
+
+def leave_one_out(
+    reference: Sample, metric: Metric, measures: Sequence[Measure], settings: ValidateConfig
+) -> tuple[Verdict, np.ndarray, np.ndarray]:
+    """Every replica of the reference against the others, as an independent test of the limits.
+
+    Returns:
+        Verdict, mean distance [K] and its 95 % half-width [K].
+    """
+    count = len(reference.replicas)
+    if count < 2:
+        return "inconclusive", np.full(len(measures), math.nan), np.full(len(measures), math.inf)
+    distances = np.array(
+        [metric(reference.pooled([r]), reference.pooled([q for q in range(count) if q != r])) for r in range(count)]
+    )
+    noise, _ = reference_noise(reference, reference.n_effective / count, metric, settings.noise_blocks)
+    means, errors = zip(*(mean_over_replicas(column) for column in distances.T), strict=True)
+    limits = [max(measure.floor, float(scatter)) for measure, scatter in zip(measures, noise, strict=True)]
+    verdict = worst([decide(m, e, limit, "at most") for m, e, limit in zip(means, errors, limits, strict=True)])
+    return verdict, np.array(means), np.array(errors)
+
+
+def _unit(measure: Measure) -> str:
+    return f" {measure.unit}" if measure.unit else ""

@@ -1,0 +1,88 @@
+"""Equilibration and effective sample size of time series; the only file that imports pymbar.
+
+The criterion is that of Chodera, J. Chem. Theory Comput. 12, 1799 (2016): cut where the number of effectively
+independent samples that remain is largest. Unlike `pymbar.timeseries.detect_equilibration` the cut is bounded,
+because an unbounded one calls a transition half-way "equilibration" and then believes the quiet second half.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+
+CANDIDATE_STEP = 0.05
+"""Cuts are tried at these fractions of a series."""
+
+LAST_CANDIDATE = 0.75
+"""Later cuts leave too little to estimate a correlation time from."""
+
+NON_STATIONARY_GAIN = 3.0
+"""A cut beyond the bound must keep so many times more effective samples to prove non-stationarity: stationary AR(1)
+series with 10 to 200 effective samples reach this in less than 1 % of the cases, with fewer samples in 3 %."""
+
+
+@cache
+def _timeseries() -> ModuleType:
+    """pymbar's time series module, imported when first needed and without its banner."""
+    logging.getLogger("pymbar").setLevel(logging.ERROR)
+    quiet = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        warnings.simplefilter("ignore")
+        from pymbar import timeseries
+    return timeseries
+
+
+def statistical_inefficiency(replicas: list[np.ndarray]) -> float:
+    """Frames per independent sample, g = 1 + 2 Στ C(τ), from all replicas with their common mean.
+
+    With the common mean, replicas that sit in different states count as few samples even if each of them
+    fluctuates fast. A series that does not move at all is a single sample.
+
+    Args:
+        replicas: one finite series [F_r] per replica.
+    """
+    total = sum(len(series) for series in replicas)
+    pooled = np.concatenate(replicas) if replicas else np.zeros(0)
+    if total < 3 or np.ptp(pooled) <= 1e-12 * max(1.0, float(np.abs(pooled).max())):
+        return float(max(total, 1))
+    longest = [np.asarray(series, float) for series in replicas if len(series)]
+    g = _timeseries().statistical_inefficiency_multiple(longest, fast=True)
+    return float(min(g, total))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the analysis of a series begins.
+
+    Attributes:
+        start: first frame that is used.
+        stationary: False if only a cut beyond the bound would make the rest look equilibrated.
+    """
+
+    start: int
+    stationary: bool
+
+
+def equilibration_cut(series: np.ndarray, max_trim: float) -> Cut:
+    """The cut within the first `max_trim` of a series that keeps the most effective samples.
+
+    Args:
+        series: [F], finite.
+        max_trim: largest fraction that may be cut off.
+    """
+    n = len(series)
+    fractions = np.arange(0.0, LAST_CANDIDATE + 1e-9, CANDIDATE_STEP)
+    starts = np.unique((fractions * n).astype(int))
+    starts = starts[n - starts >= 3]
+    if not len(starts):
+        return Cut(0, True)
+    effective = np.array([(n - s) / statistical_inefficiency([series[s:]]) for s in starts])
+    allowed = starts <= max_trim * n
+    best = int(np.argmax(np.where(allowed, effective, -np.inf)))
+    later = effective[~allowed].max(initial=0.0)
+    return Cut(int(starts[best]), bool(later <= NON_STATIONARY_GAIN * effective[best]))

@@ -1,0 +1,314 @@
+"""The stage `validate`: from the files of a run to `metrics.json` and `plots.json`."""
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cgloop.checks import Check, CheckResult, jsonable
+from cgloop.config import Config
+from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
+from cgloop.errors import UserError
+from cgloop.interrupt import check_stop
+from cgloop.progress import progress
+from cgloop.stages import write_json
+from cgloop.validate import artifact, nve, nvt, stability, structure
+from cgloop.validate.controls import power_control, reference_control
+from cgloop.validate.gate import SCHEMA_VERSION
+from cgloop.validate.plots import ProteinPlots, plot_data
+from cgloop.validate.rundata import StageRun
+from cgloop.validate.structure import Frames, Protein
+from cgloop.validate.trajectory import Asked, read_json, read_minimized, read_stage
+
+log = logging.getLogger("cgloop.validate")
+
+SAME_TEMPERATURE_K = 0.01
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Reference frames of one protein at the MD's temperature and at the one farthest from it.
+
+    Attributes:
+        data: all frames of the protein.
+        protein: geometry that observables refer to.
+        frames: observables per replica at the MD's temperature.
+        other: the same at `other_temperature_K`; empty if there is one temperature only.
+        bonds_A: mean length of every bond at the model's temperature.
+        description: which frames these are.
+    """
+
+    data: ProteinData
+    protein: Protein
+    frames: list[Frames]
+    other: list[Frames]
+    other_temperature_K: float
+    bonds_A: np.ndarray
+    description: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that is measured of one protein."""
+
+    checks: list[CheckResult]
+    controls: dict[str, dict[str, Any]]
+    power: dict[str, dict[str, Any]]
+    statistics: dict[str, Any]
+    plots: ProteinPlots
+
+
+def validate_run(
+    config: Config, md_dir: Path, dataset_dir: Path, parity_json: Path, train_dir: Path, out: Path
+) -> dict[str, Any]:
+    """Measure everything, and write `metrics.json` and `plots.json` into `out`.
+
+    Args:
+        config: limits, and the MD settings that the run was made with.
+        md_dir: holds `md.json` and `<protein>/<stage>/…`.
+        dataset_dir: the reference.
+        parity_json: what parity found.
+        train_dir: holds `forces.json`.
+        out: folder, made if it is not there.
+
+    Returns:
+        Contents of `metrics.json`.
+
+    Raises:
+        UserError: one of the inputs is missing or cannot be understood.
+    """
+    settings = config.validate_
+    md = read_json(md_dir / "md.json", "run `cgloop md` again")
+    parity = read_json(parity_json, "run `cgloop parity` again")
+    forces = read_json(train_dir / "forces.json", "run `cgloop train` again")
+    reader = DatasetReader.open(dataset_dir)
+    temperature = _temperature(md, md_dir)
+    checks = [*artifact.parity_checks(parity, config.parity), artifact.force_error_check(forces)]
+    names = sorted(md["proteins"])
+    measured: dict[str, Measured] = {}
+    with progress("validate", total=len(names), unit="protein") as bar:
+        for name in names:
+            check_stop()
+            reference = read_reference(reader, name, temperature, config)
+            measured[name] = measure_protein(config, md, md_dir / name, reference, temperature)
+            bar.advance(1)
+    for name in names:
+        checks += _with_caveats(measured[name].checks, md["proteins"][name].get("untrained_types") or [], temperature)
+    metrics = jsonable(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "temperature": temperature,
+            "proteins": {
+                name: {
+                    "gated": temperature["gated"],
+                    "untrained_types": md["proteins"][name].get("untrained_types") or [],
+                    "reference": measured[name].statistics,
+                }
+                for name in names
+            },
+            "checks": [check.to_json() for check in checks],
+            "controls": {
+                "reference": {name: measured[name].controls for name in names},
+                "power": {name: measured[name].power for name in names if measured[name].power},
+            },
+            "settings": settings.model_dump(mode="json"),
+        }
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "metrics.json", metrics)
+    plots = plot_data({name: measured[name].plots for name in names})
+    # Without indentation: this file is for the page, and ten times smaller that way.
+    (out / "plots.json").write_text(json.dumps(plots, sort_keys=True) + "\n", encoding="utf-8")
+    return metrics
+
+
+def _temperature(md: dict[str, Any], md_dir: Path) -> dict[str, Any]:
+    try:
+        at, of = float(md["temperature_K"]), float(md["model_temperature_K"])
+        if not isinstance(md["proteins"], dict) or not md["proteins"]:
+            raise ValueError
+        int(md["replicas"]), float(md["timestep_fs"]), float(md["asked_ps"]["nvt"]), float(md["asked_ps"]["nve"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            "does not say what was asked", where=md_dir / "md.json", remedy="run `cgloop md` again"
+        ) from None
+    return {"md_K": at, "model_K": of, "gated": abs(at - of) < SAME_TEMPERATURE_K}
+
+
+def read_reference(reader: DatasetReader, name: str, temperature: dict[str, Any], config: Config) -> Reference:
+    """The reference ensemble of a protein: all its frames at the MD's temperature, of every split.
+
+    Structure is judged against the whole ensemble, because what it decides is whether the model lives where the
+    protein lives; what was held out matters for force errors.
+
+    Raises:
+        UserError: no frames at the model's temperature, or frames that are not finite.
+    """
+    data = reader.load(name)
+    if not np.isfinite(data.positions).all():
+        raise UserError(f"non-finite positions of `{name}`", where=reader.folder, remedy="run `cgloop prep` again")
+    native = data.select(temperature_K=temperature["model_K"])
+    if not native.n_frames:
+        known = ", ".join(f"{t:g}" for t in np.unique(data.temperature_K))
+        raise UserError(
+            f"no frames of `{name}` at {temperature['model_K']:g} K", where=reader.folder, remedy=f"there are: {known}"
+        )
+    protein = Protein.of(data.native.astype(float), data.linked, config.validate_)
+    temperatures = np.unique(data.temperature_K)
+    others = temperatures[np.abs(temperatures - temperature["md_K"]) >= SAME_TEMPERATURE_K]
+    other_K = float(others[np.argmax(np.abs(others - temperature["md_K"]))]) if len(others) else float("nan")
+    bonded = np.flatnonzero(data.linked)
+    at = data.select(temperature_K=temperature["md_K"])
+    return Reference(
+        data=data,
+        protein=protein,
+        frames=_observed(at, protein, config),
+        other=_observed(data.select(temperature_K=other_K), protein, config) if len(others) else [],
+        other_temperature_K=other_K,
+        bonds_A=np.linalg.norm(
+            native.positions[:, bonded + 1].astype(float) - native.positions[:, bonded], axis=2
+        ).mean(axis=0),
+        description={
+            "temperature_K": temperature["md_K"],
+            "frames": at.n_frames,
+            "replicas": np.unique(at.replica),
+            "splits": {split: int(np.sum(at.split == code)) for split, code in SPLITS.items()},
+            "native_contacts": len(protein.contacts.pairs),
+        },
+    )
+
+
+def _observed(data: ProteinData, protein: Protein, config: Config) -> list[Frames]:
+    return [
+        structure.observe(data.positions[data.replica == number], protein, config.validate_)
+        for number in np.unique(data.replica)
+    ]
+
+
+def measure_protein(
+    config: Config, md: dict[str, Any], folder: Path, reference: Reference, temperature: dict[str, Any]
+) -> Measured:
+    """All checks, controls and plot data of one protein.
+
+    Args:
+        config: limits and record intervals.
+        md: contents of `md.json`, which says what was asked.
+        folder: `md/<protein>`.
+        reference: of the protein.
+        temperature: see `_temperature`.
+    """
+    settings, name = config.validate_, reference.data.name
+    types, linked = reference.data.residue_type, reference.data.linked
+    runs = {
+        stage: read_stage(folder / stage, name, stage, types, _asked(config, md, stage)) for stage in ("nvt", "nve")
+    }
+    minimized, problems = read_minimized(folder / "minimize")
+    checks = [
+        artifact.minimize_check(
+            minimized, int(md["replicas"]), problems, config.md.minimize.force_tolerance, settings, name
+        ),
+        stability.survival_check(list(runs.values()), reference.bonds_A, linked, config.md.monitors, settings),
+        _incomplete(nvt.TEMPERATURE, runs["nvt"]) or nvt.temperature_check(runs["nvt"], settings),
+        _incomplete(nve.DRIFT, runs["nve"]) or nve.drift_check(runs["nve"], settings),
+    ]
+    model = [
+        (replica.number, structure.observe(replica.positions, reference.protein, settings))
+        for replica in runs["nvt"].replicas
+        if len(replica.positions) and np.isfinite(replica.positions).all()
+    ]
+    checks += _structural(runs["nvt"], [frames for _, frames in model], reference, config)
+    controls = reference_control(reference.frames, settings, name) if reference.frames else {}
+    power = {}
+    if reference.frames and reference.other:
+        power = power_control(reference.other, reference.other_temperature_K, reference.frames, settings)
+    checks = [replace(check, inputs=check.inputs or _inputs(check, config, reference)) for check in checks]
+    plots = ProteinPlots(runs["nvt"], runs["nve"], model, reference.frames, reference.protein)
+    return Measured(checks, controls, power, reference.description, plots)
+
+
+def _asked(config: Config, md: dict[str, Any], stage: str) -> Asked:
+    timestep_fs = float(md["timestep_fs"])
+
+    def steps(length_ps: float) -> int:
+        return max(1, round(length_ps * 1000.0 / timestep_fs))
+
+    return Asked(
+        replicas=int(md["replicas"]),
+        steps=steps(float(md["asked_ps"][stage])),
+        timestep_fs=timestep_fs,
+        temperature_K=float(md["temperature_K"]),
+        dump_every_steps=steps(config.md.dump_every_ps),
+        observe_every_steps=steps(config.md.observe_every_ps),
+    )
+
+
+def _structural(run: StageRun, model: list[Frames], reference: Reference, config: Config) -> list[CheckResult]:
+    results = []
+    for spec in structure.COMPARISONS:
+        result = _incomplete(spec.check, run) or _without_reference(spec.check, run, reference)
+        results.append(result or structure.run_comparison(spec, model, reference.frames, config.validate_, run.protein))
+    result = _incomplete(structure.MIRROR, run) or _without_reference(structure.MIRROR, run, reference)
+    return [*results, result or structure.mirror_check(model, reference.frames, config.validate_, run.protein)]
+
+
+def _incomplete(check: Check, run: StageRun) -> CheckResult | None:
+    """A failed result if data are missing or not finite: a shorter average would hide what broke."""
+    faults = run.unfinished() + run.non_finite()
+    if not faults:
+        return None
+    return CheckResult(
+        check=check.name, subject=run.protein, value=None, error=0.0, threshold=None, verdict="fail",
+        reason="; ".join(faults[:3]), unit=check.unit, detail={"incomplete": True},
+    )  # fmt: skip
+
+
+def _without_reference(check: Check, run: StageRun, reference: Reference) -> CheckResult | None:
+    if reference.frames:
+        return None
+    return CheckResult(
+        check=check.name, subject=run.protein, value=None, error=0.0, threshold=None, verdict="inconclusive",
+        reason=f"there is no reference at {run.temperature_K:g} K", unit=check.unit,
+    )  # fmt: skip
+
+
+def _inputs(check: CheckResult, config: Config, reference: Reference) -> dict[str, Any]:
+    """What a result was computed from, by names that hold on any machine."""
+    family = check.check.split(".")[0]
+    folder = f"md/{check.subject}"
+    if family == "structure":
+        chosen = ("max_trim", "min_effective_samples", "min_replicas", "contact_cutoff_A", "contact_min_separation",
+                  "q_beta_per_A", "q_lambda", "noise_blocks")  # fmt: skip
+        return {
+            "trajectories": f"{folder}/nvt/replica_*.dcd",
+            "reference": {"file": f"{check.subject}.h5", **reference.description},
+            "settings": {name: getattr(config.validate_, name) for name in chosen},
+        }
+    files = {
+        "minimize": [f"{folder}/minimize/observables.h5"],
+        "stability": [f"{folder}/{stage}/{file}" for stage in ("nvt", "nve")
+                      for file in ("observables.h5", "replica_*.dcd")],
+        "nvt": [f"{folder}/nvt/observables.h5"],
+        "nve": [f"{folder}/nve/observables.h5"],
+    }  # fmt: skip
+    inputs: dict[str, Any] = {"files": files.get(family, [])}
+    if family == "stability":
+        inputs["limits"] = config.md.monitors.model_dump(mode="json")
+    return inputs
+
+
+def _with_caveats(checks: list[CheckResult], untrained: list[str], temperature: dict[str, Any]) -> list[CheckResult]:
+    """Verdicts that a wrong temperature or untrained residue types do not allow are taken back."""
+    out = []
+    for check in checks:
+        if not temperature["gated"]:
+            detail = {**check.detail, "ungated_verdict": check.verdict}
+            reason = f"{check.reason}; not gated at a temperature other than the model's"
+            check = replace(check, verdict="reported", reason=reason, detail=detail)
+        elif untrained and check.verdict == "pass" and check.check.startswith("structure."):
+            reason = f"{check.reason}, but the model has learned nothing about {', '.join(untrained)}"
+            check = replace(check, verdict="inconclusive", reason=reason)
+        out.append(check)
+    return out

@@ -1,0 +1,174 @@
+"""Reads what MD left: `observables.h5`, DCD trajectories, `topology.pdb`; the only file that imports MDAnalysis.
+
+A record that is missing or damaged is no reason to stop: it is noted, and the checks that need it fail.
+"""
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cgloop.errors import UserError
+from cgloop.residues import RESIDUES, parent_name
+from cgloop.validate.artifact import Minimized, number
+from cgloop.validate.rundata import MONITORED, Replica, StageRun
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a stage was asked for, the denominator of everything that is measured.
+
+    Attributes:
+        replicas: how many.
+        steps: of production, per replica.
+        timestep_fs: of the integrator.
+        temperature_K: target.
+        dump_every_steps, observe_every_steps: intervals of the records.
+    """
+
+    replicas: int
+    steps: int
+    timestep_fs: float
+    temperature_K: float
+    dump_every_steps: int
+    observe_every_steps: int
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object. Raises UserError if the file is missing, damaged or something else."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, remedy=remedy) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read: {error}", where=path, remedy=remedy) from None
+    if not isinstance(content, dict):
+        raise UserError("is not a JSON object", where=path, remedy=remedy)
+    return content
+
+
+def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray, asked: Asked) -> StageRun:
+    """One dynamic stage of one protein.
+
+    Args:
+        folder: `md/<protein>/<stage>`.
+        protein, stage: names.
+        residue_type: int [N], what the beads should be.
+        asked: what the stage was asked for.
+    """
+    problems: list[str] = []
+    replicas: list[Replica] = []
+    n_beads = len(residue_type)
+    wrong = _wrong_beads(folder / "topology.pdb", residue_type)
+    if wrong:
+        problems.append(wrong)
+    try:
+        with h5py.File(folder / "observables.h5") as file:
+            for name in sorted(group for group in file if group.startswith("replica_")):
+                try:
+                    replicas.append(_read_replica(file[name], folder, name, n_beads, asked))
+                except (OSError, KeyError, ValueError) as error:
+                    problems.append(f"{stage} {name} cannot be read: {_plain(error, folder)}")
+    except FileNotFoundError:
+        problems.append(f"there is no record of a {stage.upper()} run")
+    except OSError:
+        problems.append(f"{stage}/observables.h5 is damaged")
+    return StageRun(
+        protein=protein,
+        stage=stage,
+        timestep_fs=asked.timestep_fs,
+        temperature_K=asked.temperature_K,
+        n_beads=n_beads,
+        replicas_asked=asked.replicas,
+        frames_asked=asked.steps // asked.dump_every_steps,
+        points_asked=asked.steps // asked.observe_every_steps,
+        replicas=replicas,
+        problems=problems,
+    )
+
+
+def _read_replica(group: h5py.Group, folder: Path, name: str, n_beads: int, asked: Asked) -> Replica:
+    series = {column: np.asarray(group[column][:], float) for column in MONITORED}
+    if len({values.shape for values in series.values()}) != 1:
+        raise ValueError("series of different lengths")
+    attributes = group.attrs
+    limit = str(attributes.get("limit", "")) or ("" if bool(attributes["survived"]) else "unknown")
+    return Replica(
+        number=int(name.removeprefix("replica_")),
+        steps_asked=asked.steps,
+        steps_done=int(attributes["steps_done"]),
+        limit=limit,
+        series=series,
+        positions=read_dcd(folder / f"{name}.dcd", n_beads),
+    )
+
+
+def read_dcd(path: Path, n_beads: int) -> np.ndarray:
+    """Positions [F, N, 3] of a DCD file in Å.
+
+    Raises:
+        OSError: missing or damaged.
+        ValueError: it has another number of beads.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from MDAnalysis.lib.formats.libdcd import DCDFile
+
+        with DCDFile(str(path)) as file:
+            if file.header["natoms"] != n_beads:
+                raise ValueError(f"{file.header['natoms']} beads in {path.name}, not {n_beads}")
+            return file.readframes().xyz if len(file) else np.zeros((0, n_beads, 3), np.float32)
+
+
+def _wrong_beads(topology: Path, residue_type: np.ndarray) -> str:
+    """In what way the beads of a trajectory are not those of the reference, or nothing."""
+    expected = [RESIDUES[int(kind)].name for kind in residue_type]
+    logging.getLogger("MDAnalysis").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import MDAnalysis
+
+            found = [parent_name(name) for name in MDAnalysis.Universe(str(topology)).atoms.resnames]
+    except (OSError, ValueError) as error:
+        return f"{topology.parent.name}/{topology.name} cannot be read: {_plain(error, topology.parent)}"
+    if found == expected:
+        return ""
+    if len(found) != len(expected):
+        return f"the trajectory has {len(found)} beads, the reference {len(expected)}"
+    first = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+    return f"bead {first + 1} of the trajectory is {found[first]}, in the reference {expected[first]}: wrong type order"
+
+
+def read_minimized(folder: Path) -> tuple[list[Minimized], list[str]]:
+    """What every minimisation ended with, and what could not be read."""
+    results: list[Minimized] = []
+    problems: list[str] = []
+    try:
+        with h5py.File(folder / "observables.h5") as file:
+            for name in sorted(group for group in file if group.startswith("replica_")):
+                end = file[name].attrs
+                results.append(
+                    Minimized(
+                        int(name.removeprefix("replica_")),
+                        number(end.get("energy_initial")),
+                        number(end.get("energy_final")),
+                        number(end.get("max_force_final")),
+                        number(end.get("max_move_A")),
+                    )
+                )
+    except FileNotFoundError:
+        problems.append("there is no record of a minimisation")
+    except OSError:
+        problems.append("minimize/observables.h5 is damaged")
+    return results, problems
+
+
+def _plain(error: Exception, folder: Path) -> str:
+    """An error's text without the path of this machine: results do not depend on where they were made."""
+    return str(error).replace(f"{folder}/", "").replace("'", "")
