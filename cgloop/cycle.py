@@ -152,7 +152,7 @@ def _judge(context: Context) -> dict[str, Any]:
 
 def _deploy(context: Context) -> None:
     """Bundle, verdict, provenance and inputs of a model that passed, in one folder."""
-    from cgloop.md.inputs import input_templates
+    from cgloop.md.inputs import find_template
 
     new = context.run.path / ".deploy.partial"
     shutil.rmtree(new, ignore_errors=True)
@@ -160,8 +160,8 @@ def _deploy(context: Context) -> None:
     shutil.copy2(context.run.verdict, new / "verdict.json")
     write_config(context.config, new / "config.yaml")
     (new / "lammps_inputs").mkdir()
-    for template in input_templates():
-        shutil.copy2(template, new / "lammps_inputs" / template.name)
+    for name in ("minimize.in", "nvt.in", "nve.in"):
+        shutil.copy2(find_template(name), new / "lammps_inputs" / name)
     replace_folder(new, context.run.deploy)
     context.run.event("deployed", cycle=context.cycle)
 

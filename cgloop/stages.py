@@ -93,8 +93,8 @@ def run_stage(
         Interrupted: from `work`; a resumable stage keeps its partial folder.
     """
     name = folder.name
-    inputs = json.loads(json.dumps(dict(inputs), sort_keys=True, default=str))
-    digest = digest_of(inputs)
+    given: dict[str, Any] = json.loads(json.dumps(dict(inputs), sort_keys=True, default=str))
+    digest = digest_of(given)
     done = read_record(folder)
     if done is not None and done.inputs_digest == digest:
         return StageResult(folder, done, ran=False)
@@ -103,7 +103,7 @@ def run_stage(
     with explained(folder):
         require_space(folder.parent, min_free_gb)
         attempts = _open_partial(partial, digest, resumable)
-        on_start(_why(done, inputs, attempts, resumable))
+        on_start(_why(done, given, attempts))
         started, clock = datetime.now(UTC), time.monotonic()
         try:
             work(partial)
@@ -123,7 +123,7 @@ def run_stage(
         outputs = digest_files(partial)
         record = StageRecord(
             stage=name,
-            inputs=inputs,
+            inputs=given,
             inputs_digest=digest,
             result_digest=result_digest(outputs),
             outputs=outputs,
@@ -157,7 +157,7 @@ def _open_partial(partial: Path, digest: str, resumable: bool) -> int:
     return attempts + 1
 
 
-def _why(done: StageRecord | None, inputs: dict[str, Any], attempts: int, resumable: bool) -> str:
+def _why(done: StageRecord | None, inputs: dict[str, Any], attempts: int) -> str:
     if attempts > 1:
         return f"continues (attempt {attempts})"
     if done is None:

@@ -17,7 +17,7 @@ class PriorWeights(Section):
 class PriorsConfig(Section):
     """How the prior terms are fitted."""
 
-    angle_order: int = Field(6, ge=1, le=10, description="highest multiple of θ in the cosine series")
+    angle_order: int = Field(8, ge=1, le=10, description="highest multiple of θ in the cosine series")
     dihedral_order: int = Field(4, ge=1, le=10, description="highest multiple of φ in the periodic series")
     ridge: float = Field(1e-3, ge=0, description="weight of n⁴·coefficient² in the series fits")
     repulsion_epsilon_kT: float = Field(4.0, gt=0, description="strength of the excluded volume at contact")
