@@ -1,0 +1,1 @@
+"""From parameters to a bundle: one compiled function and what describes it."""

@@ -1,0 +1,95 @@
+"""The model as a module of its own: StableHLO with symbolic sizes, for any protein and any number of replicas.
+
+Parameters are baked in; topology and pairs are inputs. The module is what LAMMPS runs, and what a cluster without
+this package can run with nothing but JAX.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from cgloop.model.graph import Graph
+from cgloop.model.hybrid import Model, Params, energy_and_forces
+
+PLATFORMS = ("cpu", "cuda")
+
+# Number of beads, replicas, edges, bonds, angles, dihedrals: each at least 1, padding has its mask False.
+SIZES = ("n", "r", "e", "b", "a", "d")
+
+ARGUMENTS: dict[str, tuple[str, str]] = {
+    "positions": ("n, 3", "float32"),
+    "types": ("n", "int32"),
+    "bead_mask": ("n", "bool"),
+    "replica": ("n", "int32"),
+    "replica_mask": ("r", "bool"),
+    "senders": ("e", "int32"),
+    "receivers": ("e", "int32"),
+    "edge_mask": ("e", "bool"),
+    "separation": ("e", "int32"),
+    "bonds": ("b, 2", "int32"),
+    "bond_mask": ("b", "bool"),
+    "angles": ("a, 3", "int32"),
+    "angle_mask": ("a", "bool"),
+    "dihedrals": ("d, 4", "int32"),
+    "dihedral_mask": ("d", "bool"),
+}
+"""Shape and type of each argument of the exported function, in order; behind `positions` the fields of `Graph`."""
+
+RESULTS: dict[str, tuple[str, str]] = {
+    "energies": ("r", "float32"),
+    "forces": ("n, 3", "float32"),
+    "terms": ("r, 5", "float32"),
+}
+
+
+def export_model(model: Model, params: Params) -> export.Exported:
+    """The energy function with its parameters as a serializable module.
+
+    Args:
+        model: what the energy consists of.
+        params: its parameters; float32 in the module.
+
+    Returns:
+        Module of a function with the arguments of `ARGUMENTS` and the results of `RESULTS`: energies kcal/mol,
+        forces kcal/mol/Å, terms kcal/mol in the order of `TERM_NAMES`. No location of a source file is in it.
+    """
+    constants = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+
+    def function(positions: jax.Array, *graph: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return energy_and_forces(model, constants, positions, Graph(*graph))
+
+    scope = export.SymbolicScope()
+    shapes = [
+        jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), jnp.dtype(dtype))
+        for shape, dtype in ARGUMENTS.values()
+    ]
+    with _without_locations():
+        return export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    """Keep paths of source files out of what is lowered meanwhile."""
+    options = {"jax_traceback_in_locations_limit": 0, "jax_hlo_source_file_canonicalization_regex": ".*"}
+    earlier = {name: getattr(jax.config, name) for name in options}
+    try:
+        for name, value in options.items():
+            jax.config.update(name, value)
+        yield
+    finally:
+        for name, value in earlier.items():
+            jax.config.update(name, value)
+
+
+_LOCATION = re.compile(r' loc\((?:#loc\d*|unknown|"[^"]*")\)')
+
+
+def readable_text(exported: export.Exported) -> str:
+    """The module as MLIR text without notes on where its operations come from."""
+    lines = exported.mlir_module().splitlines()
+    return "\n".join(_LOCATION.sub("", line) for line in lines if not line.startswith("#loc")) + "\n"
