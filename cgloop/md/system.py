@@ -1,0 +1,149 @@
+"""One protein as the dynamics see it: beads, bonds, masses, and what its reference data say about both."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cgloop.data.dataset import DatasetReader, ProteinData
+from cgloop.errors import UserError
+from cgloop.md.evaluation import Evaluate
+from cgloop.model.topology import build_topology
+from cgloop.residues import RESIDUES, masses
+
+log = logging.getLogger("cgloop.md")
+
+TermForces = Callable[[np.ndarray], np.ndarray]
+"""Positions [N, 3] Å of one replica to its forces split by term, [5, N, 3] in order of `TERM_NAMES`."""
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """N beads of one protein.
+
+    Attributes:
+        name: of the protein.
+        residue_type: int [N], ids of `cgloop.residues`.
+        chain: int [N].
+        resid: int [N], residue numbers.
+        linked: bool [N-1], True where beads i and i+1 are bonded.
+        native: [N, 3] Å.
+        bond_mean_A: [B], mean length of each bond in the reference, Å.
+    """
+
+    name: str
+    residue_type: np.ndarray
+    chain: np.ndarray
+    resid: np.ndarray
+    linked: np.ndarray
+    native: np.ndarray
+    bond_mean_A: np.ndarray
+
+    @classmethod
+    def of(cls, reference: ProteinData) -> "System":
+        """From reference frames at the model's temperature; there has to be at least one."""
+        first, second = build_topology(reference.linked).bonds.T
+        vectors = reference.positions[:, first].astype(float) - reference.positions[:, second]
+        return cls(
+            name=reference.name,
+            residue_type=reference.residue_type,
+            chain=reference.chain,
+            resid=reference.resid,
+            linked=reference.linked,
+            native=reference.native,
+            bond_mean_A=np.linalg.norm(vectors, axis=-1).mean(axis=0),
+        )
+
+    @property
+    def n_beads(self) -> int:
+        return len(self.residue_type)
+
+    @property
+    def masses(self) -> np.ndarray:
+        """[N], g/mol."""
+        return np.asarray(masses())[np.asarray(self.residue_type, int)]
+
+    def residue_label(self, bead: int) -> str:
+        """As `TYR 1`."""
+        return f"{RESIDUES[int(self.residue_type[bead])].name} {int(self.resid[bead])}"
+
+
+@dataclass(frozen=True, eq=False)
+class StartFrames:
+    """Held-out frames that replicas start from.
+
+    Attributes:
+        positions: [R, N, 3] Å.
+        split: `test` or `validation`.
+        source_replica, source_frame: int [R], where each comes from.
+    """
+
+    positions: np.ndarray
+    split: str
+    source_replica: np.ndarray
+    source_frame: np.ndarray
+
+    def describe(self, replica: int) -> dict[str, Any]:
+        """Where a replica starts, as plain data."""
+        return {
+            "start_split": self.split,
+            "start_replica": int(self.source_replica[replica]),
+            "start_frame": int(self.source_frame[replica]),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is simulated.
+
+    Attributes:
+        system: the protein.
+        starts: where each of its replicas begins.
+        new_evaluator: makes a fresh model for these beads; used for one stage, or for one replica after another.
+        term_forces: splits the force on a replica by energy term.
+    """
+
+    system: System
+    starts: StartFrames
+    new_evaluator: Callable[[], Evaluate]
+    term_forces: TermForces
+
+    @property
+    def n_replicas(self) -> int:
+        """How many were asked for."""
+        return len(self.starts.positions)
+
+
+def held_out(reader: DatasetReader, name: str, temperature_K: float) -> tuple[ProteinData, str]:
+    """Frames that were not trained on: the test split if the protein has one, else validation; and its name.
+
+    Raises:
+        UserError: it has neither at this temperature.
+    """
+    for split in ("test", "validation"):
+        frames = reader.load(name, split=split, temperature_K=temperature_K)
+        if frames.n_frames:
+            return frames, split
+    raise UserError(
+        f"no held-out frames of {name} at {temperature_K:g} K",
+        where=reader.folder,
+        remedy="give `data.split` a test or validation part of this protein",
+    )
+
+
+def spread(n_frames: int, n_wanted: int) -> np.ndarray:
+    """Indices of `n_wanted` frames spread evenly over `n_frames`; they repeat if there are too few."""
+    return ((np.arange(n_wanted) + 0.5) * n_frames / n_wanted).astype(int)
+
+
+def start_frames(reader: DatasetReader, name: str, temperature_K: float, n_replicas: int) -> StartFrames:
+    """A different held-out frame for each replica, spread evenly over those that there are."""
+    frames, split = held_out(reader, name, temperature_K)
+    if frames.n_frames < n_replicas:
+        log.warning("%s: %d replicas start from only %d held-out frames", name, n_replicas, frames.n_frames)
+    chosen = spread(frames.n_frames, n_replicas)
+    return StartFrames(
+        frames.positions[chosen].astype(float), split, frames.replica[chosen], frames.source_frame[chosen]
+    )
