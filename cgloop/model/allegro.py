@@ -27,6 +27,10 @@ Params = dict[str, Any]
 SILU_GAIN = 1.6765324703310907
 """Makes the mean square of silu(z) one for normally distributed z."""
 
+ENVIRONMENT_INIT = 0.4
+"""Factor on the untrained environments. Neighbours along a chain add up in phase, and every layer multiplies with the
+environment once more: without the factor the tensors grow with each layer, and with them the untrained forces."""
+
 READOUT_INIT = 0.05
 """Standard deviation of the untrained output: with delta learning the model starts close to the prior."""
 
@@ -147,11 +151,14 @@ def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
     for layer, paths in enumerate(layer_paths(spec)):
         n_scalars = channels * sum(path[2].degree == 0 for path in paths)
         params[f"layer_{layer}"] = {
-            "environment": jax.random.normal(next(keys), (width, n_degrees * channels)) / sqrt(width),
+            "environment": ENVIRONMENT_INIT
+            * jax.random.normal(next(keys), (width, n_degrees * channels))
+            / sqrt(width),
             "latent": _mlp_init(next(keys), width + n_scalars, spec.mlp),
         }
         mixing = _mixed_paths(spec, layer)
-        for key_i, (irrep, numbers) in zip(jax.random.split(next(keys), max(len(mixing), 1)), mixing.items()):  # noqa: B905
+        mixing_keys = jax.random.split(next(keys), len(mixing) + 1)
+        for key_i, (irrep, numbers) in zip(mixing_keys[1:], mixing.items(), strict=True):
             weights = jax.random.normal(key_i, (len(numbers), channels)) / sqrt(len(numbers))
             params[f"layer_{layer}"][_mix_name(irrep)] = weights
         width = spec.mlp[-1]
@@ -268,10 +275,12 @@ def _weighted(latent: jax.Array, weights: jax.Array, harmonics: list[Tensor]) ->
 
 def _sum_over_neighbours(tensors: list[Tensor], receivers: jax.Array, n_beads: int) -> list[Tensor]:
     """Sums over all edges with the same centre, given back to each of these edges."""
-    parts = jnp.stack([part for tensor in tensors for part in tensor], axis=1)
-    sums = jax.ops.segment_sum(parts, receivers, num_segments=n_beads)[receivers]
-    iterator = iter(range(parts.shape[1]))
-    return [[sums[:, next(iterator)] for _ in tensor] for tensor in tensors]
+    parts = [part for tensor in tensors for part in tensor]
+    rows = jnp.concatenate(parts, axis=-1)
+    sums = jax.ops.segment_sum(rows, receivers, num_segments=n_beads)[receivers]
+    # Split, not slices: its derivative is one concatenation instead of a sum of padded arrays.
+    iterator = iter(jnp.split(sums, len(parts), axis=-1))
+    return [[next(iterator) for _ in tensor] for tensor in tensors]
 
 
 def _mix(weights: jax.Array, products: list[Tensor]) -> Tensor:
