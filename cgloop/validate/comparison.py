@@ -21,6 +21,9 @@ NOISE_PERCENTILE = 95.0
 UNDECIDABLE_NOISE = 2.0
 """A reference whose own noise exceeds the floor by this factor cannot decide (VALIDATION, "Statistics first")."""
 
+DRIFT_SIZE = 0.5
+DRIFT_CONFIDENCE = 0.99
+
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Distances [K] between two samples of features, [F, …] each; 0 for equal ones, larger is worse."""
 
@@ -49,12 +52,15 @@ class Sample:
         starts: the cuts, frames.
         non_stationary: numbers of the replicas that need more than the allowed cut.
         inefficiency: frames per independent sample, pooled.
+        drift: mean of the second half less that of the first, in standard deviations of the series, if all replicas
+            together show it significantly; else 0. A steady trend looks the same behind every cut.
     """
 
     replicas: list[np.ndarray]
     starts: list[int]
     non_stationary: list[int]
     inefficiency: float
+    drift: float
 
     @property
     def n_frames(self) -> int:
@@ -79,12 +85,28 @@ def equilibrated(features: list[np.ndarray], series: list[np.ndarray], max_trim:
         max_trim: largest fraction cut off.
     """
     cuts = [equilibration_cut(values, max_trim) for values in series]
+    kept = [values[cut.start :] for values, cut in zip(series, cuts, strict=True)]
     return Sample(
         replicas=[values[cut.start :] for values, cut in zip(features, cuts, strict=True)],
         starts=[cut.start for cut in cuts],
         non_stationary=[number for number, cut in enumerate(cuts) if not cut.stationary],
-        inefficiency=statistical_inefficiency([values[cut.start :] for values, cut in zip(series, cuts, strict=True)]),
+        inefficiency=statistical_inefficiency(kept),
+        drift=common_drift(kept),
     )
+
+
+def common_drift(replicas: list[np.ndarray]) -> float:
+    """Second half less first half, over the standard deviation of all values; 0 unless large and significant.
+
+    Significant by Student's t over the replicas, and at least `DRIFT_SIZE` standard deviations: in long series a
+    drift far below the fluctuations would be significant too, and of no interest.
+    """
+    spread = float(np.std(np.concatenate(replicas)))
+    if spread == 0 or min(map(len, replicas)) < 2:
+        return 0.0
+    halves = [values[len(values) // 2 :].mean() - values[: len(values) // 2].mean() for values in replicas]
+    mean, error = mean_over_replicas(halves, DRIFT_CONFIDENCE)
+    return mean / spread if abs(mean) > max(error, DRIFT_SIZE * spread) else 0.0
 
 
 Needs = dict[str, float | bool | None]
@@ -211,6 +233,9 @@ def sampling_doubts(whose: str, sample: Sample, settings: ValidateConfig) -> lis
     """Why a sample of the `model` or the `reference` may not be judged: not stationary, or too few samples."""
     doubts = []
     mine = whose == "model"
+    if sample.drift:
+        text = f"the replicas of the {whose} move together by {sample.drift:+.1f} standard deviations in half the run"
+        doubts.append(Doubt(text, {"run_factor": NON_STATIONARY_RUN_FACTOR} if mine else {"longer_reference": True}))
     if sample.non_stationary:
         text = (
             f"{len(sample.non_stationary)} of {len(sample.replicas)} {whose} replicas are not stationary "

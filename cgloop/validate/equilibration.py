@@ -37,7 +37,7 @@ def _timeseries() -> ModuleType:
     return timeseries
 
 
-def statistical_inefficiency(replicas: list[np.ndarray]) -> float:
+def statistical_inefficiency(replicas: list[np.ndarray], *, coarse: bool = False) -> float:
     """Frames per independent sample, g = 1 + 2 Στ C(τ), from all replicas with their common mean.
 
     With the common mean, replicas that sit in different states count as few samples even if each of them
@@ -45,13 +45,14 @@ def statistical_inefficiency(replicas: list[np.ndarray]) -> float:
 
     Args:
         replicas: one finite series [F_r] per replica.
+        coarse: sum C(τ) over ever wider spaced lags, which is faster and scatters more.
     """
     total = sum(len(series) for series in replicas)
     pooled = np.concatenate(replicas) if replicas else np.zeros(0)
     if total < 3 or np.ptp(pooled) <= 1e-12 * max(1.0, float(np.abs(pooled).max())):
         return float(max(total, 1))
     longest = [np.asarray(series, float) for series in replicas if len(series)]
-    g = _timeseries().statistical_inefficiency_multiple(longest, fast=True)
+    g = _timeseries().statistical_inefficiency_multiple(longest, fast=coarse)
     return float(min(g, total))
 
 
@@ -81,7 +82,7 @@ def equilibration_cut(series: np.ndarray, max_trim: float) -> Cut:
     starts = starts[n - starts >= 3]
     if not len(starts):
         return Cut(0, True)
-    effective = np.array([(n - s) / statistical_inefficiency([series[s:]]) for s in starts])
+    effective = np.array([(n - s) / statistical_inefficiency([series[s:]], coarse=True) for s in starts])
     allowed = starts <= max_trim * n
     best = int(np.argmax(np.where(allowed, effective, -np.inf)))
     later = effective[~allowed].max(initial=0.0)

@@ -17,20 +17,23 @@ def kabsch_rmsd(positions: np.ndarray, native: np.ndarray) -> tuple[np.ndarray, 
         native: [N, 3], Å.
 
     Returns:
-        RMSD and mirror RMSD, [F] each, Å.
+        RMSD and mirror RMSD, [F] each, Å; NaN for frames that are not finite.
     """
     x = np.asarray(positions, float)
     y = np.asarray(native, float)
     x = x - x.mean(axis=1, keepdims=True)
     y = y - y.mean(axis=0)
     covariance = np.einsum("fni,nj->fij", x, y)
+    finite = np.isfinite(covariance).all(axis=(1, 2))
+    covariance[~finite] = 0.0
     s = np.linalg.svd(covariance, compute_uv=False)
     sign = np.where(np.linalg.det(covariance) < 0, -1.0, 1.0)
     squares = (x**2).sum(axis=(1, 2)) + (y**2).sum()
     both = s[:, 0] + s[:, 1]
 
     def rmsd(handedness: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(squares - 2 * (both + handedness * s[:, 2]), 0.0) / len(y))
+        root = np.sqrt(np.maximum(squares - 2 * (both + handedness * s[:, 2]), 0.0) / len(y))
+        return np.where(finite, root, np.nan)
 
     return rmsd(sign), rmsd(-sign)
 

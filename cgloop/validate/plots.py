@@ -88,8 +88,8 @@ def _structure(run: StageRun, plots: ProteinPlots, name: str, points: int) -> di
         _series(number, spacing * np.arange(1, len(values) + 1), values, name, points) for number, values in model
     ]
     samples = {
-        "model": np.concatenate([values for _, values in model]) if model else np.zeros(0),
-        "reference": np.concatenate([getattr(frames, name) for frames in plots.reference]),
+        "model": np.concatenate([np.zeros(0), *(values for _, values in model)]),
+        "reference": np.concatenate([np.zeros(0), *(getattr(frames, name) for frames in plots.reference)]),
     }
     everything = np.concatenate(list(samples.values()))
     everything = everything[np.isfinite(everything)]

@@ -71,6 +71,7 @@ RG = Check(
 
 CONTACT_PROBABILITY = 0.05
 FOLDED_PERCENTILE = 95.0
+CONSTANT = 1e-9
 MIRRORED_FRACTION = 0.9
 """A replica with so many of its folded frames closer to the mirror image has folded to the mirror image."""
 
@@ -165,12 +166,15 @@ class StructuralCheck:
     measures: Callable[[ValidateConfig], tuple[Measure, ...]]
 
     def sample(self, replicas: list[Frames], settings: ValidateConfig) -> Sample:
-        """The equilibrated part of some replicas."""
-        return equilibrated(
-            [self.feature(frames) for frames in replicas],
-            [self.series(frames) for frames in replicas],
-            settings.max_trim,
-        )
+        """The equilibrated part of some replicas.
+
+        A chain without any contact has constant contacts and a constant Q, however much it moves: its effective
+        size is that of its radius of gyration.
+        """
+        series = [self.series(frames) for frames in replicas]
+        if np.ptp(np.concatenate(series)) <= CONSTANT:
+            series = [frames.rg for frames in replicas]
+        return equilibrated([self.feature(frames) for frames in replicas], series, settings.max_trim)
 
 
 COMPARISONS: tuple[StructuralCheck, ...] = (

@@ -1,0 +1,191 @@
+"""Structural checks, their controls and the data of plots, on arrays."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cgloop.validate import structure
+from cgloop.validate.controls import CONTROLLED, power_control, reference_control
+from cgloop.validate.plots import MAX_BYTES, ProteinPlots, plot_data, rounded
+from cgloop.validate.rundata import Replica, StageRun
+from cgloop.validate.structure import COMPARISONS, Protein, mirror_check, observe, run_comparison
+from tests.validate.builders import elastic_frames
+
+BY_NAME = {spec.check.name: spec for spec in COMPARISONS}
+GATED = [name for name in BY_NAME if name != "structure.rg"]
+
+
+@pytest.fixture(scope="module")
+def protein(chain, settings):
+    return Protein.of(chain[1], np.ones(9, bool), settings)
+
+
+@pytest.fixture(scope="module")
+def ensembles(chain, protein, settings):
+    """Observables of a reference, of a model with the same process, and of an unfolded chain."""
+    native = chain[1]
+    rng = np.random.default_rng(0)
+
+    def observed(count, frames, of):
+        return [observe(elastic_frames(rng, of, frames, 0.3), protein, settings) for _ in range(count)]
+
+    stretched = np.stack([3.6 * np.arange(10), 1.2 * (-1.0) ** np.arange(10), np.zeros(10)], axis=1)
+    return {
+        "reference": observed(4, 400, native),
+        "model": observed(8, 200, native),
+        "unfolded": observed(8, 200, stretched),
+        "mirrored": observed(8, 200, native * [1, 1, -1]),
+    }
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_same_process_passes_and_unfolded_fails(name, ensembles, settings):
+    spec = BY_NAME[name]
+    good = run_comparison(spec, ensembles["model"], ensembles["reference"], settings, "chain")
+    assert good.verdict == "pass", good.reason
+    bad = run_comparison(spec, ensembles["unfolded"], ensembles["reference"], settings, "chain")
+    assert bad.verdict == "fail", bad.reason
+    assert bad.value > good.value
+
+
+def test_radius_of_gyration_is_reported(ensembles, settings):
+    result = run_comparison(BY_NAME["structure.rg"], ensembles["unfolded"], ensembles["reference"], settings, "chain")
+    assert result.verdict == "reported"
+    assert result.threshold is None
+    assert "beyond the reference's own noise" in result.reason
+
+
+def test_contacts_need_both_correlation_and_difference(ensembles, settings):
+    """All contacts weakened alike: r stays 1, and the difference alone has to fail."""
+    weak = [
+        structure.Frames(f.rmsd, f.mirror_rmsd, f.rg, f.q, f.contacts * (np.arange(len(f.q)) % 2)[:, None])
+        for f in ensembles["model"]
+    ]
+    result = run_comparison(BY_NAME["structure.contacts"], weak, ensembles["reference"], settings, "chain")
+    assert result.verdict == "fail"
+    assert result.detail["pearson_r"] > 0.99
+    mad, correlation = result.detail["measures"]
+    assert mad["value"] > mad["limit"]
+    assert correlation["value"] < correlation["limit"]
+
+
+def test_mirror_image_is_seen_by_the_mirror_check_alone(ensembles, settings):
+    mirrored, reference = ensembles["mirrored"], ensembles["reference"]
+    assert mirror_check(mirrored, reference, settings, "chain").verdict == "fail"
+    assert mirror_check(ensembles["model"], reference, settings, "chain").verdict == "pass"
+    for name in ("structure.contacts", "structure.q"):
+        assert run_comparison(BY_NAME[name], mirrored, reference, settings, "chain").verdict == "pass"
+
+
+def test_mirror_image_fails_however_slowly_it_moves(chain, protein, settings):
+    """Real frames have few effective samples; that every replica is mirrored leaves nothing to doubt."""
+    real = [observe(x, protein, settings) for x in chain[2]]
+    mirrored = [observe(x * [1, 1, -1], protein, settings) for x in chain[2]]
+    assert mirror_check(mirrored, real, settings, "chain").verdict == "fail"
+    assert mirror_check(real, real, settings, "chain").verdict in ("pass", "inconclusive")
+    half = mirrored[:2] + real[2:]
+    assert mirror_check(half, real, settings, "chain").verdict == "inconclusive"
+
+
+def test_without_folded_frames_handedness_is_open(ensembles, settings):
+    result = mirror_check(ensembles["unfolded"], ensembles["reference"], settings, "chain")
+    assert (result.verdict, result.value) == ("inconclusive", None)
+
+
+def test_protein_without_native_contacts_has_no_q(settings):
+    straight = np.stack([3.8 * np.arange(12.0), np.zeros(12), np.zeros(12)], axis=1)
+    protein = Protein.of(straight, np.ones(11, bool), settings)
+    frames = [observe(straight[None].repeat(5, 0), protein, settings)] * 3
+    for name in ("structure.q", "structure.contacts"):
+        result = run_comparison(BY_NAME[name], frames, frames, settings, "chain")
+        assert result.verdict == "inconclusive"
+        assert "no" in result.reason
+
+
+def test_reference_passes_its_own_control(ensembles, settings):
+    outcome = reference_control(ensembles["reference"], settings, "chain")
+    assert set(outcome) == set(CONTROLLED)
+    assert {entry["verdict"] for entry in outcome.values()} == {"pass"}
+
+
+def test_real_reference_does_not_fail_its_own_control(chain, protein, settings):
+    """CLN025 at 320 K: three of four replicas move half-way, so that RMSD and Q cannot be judged by it."""
+    outcome = reference_control([observe(x, protein, settings) for x in chain[2]], settings, "chain")
+    assert {name: entry["verdict"] for name, entry in outcome.items()} == {
+        "structure.rmsd": "inconclusive",
+        "structure.contacts": "pass",
+        "structure.q": "inconclusive",
+        "structure.mirror": "pass",
+    }
+    assert "not stationary" in outcome["structure.rmsd"]["reason"]
+    assert outcome["structure.rmsd"]["needs"] == {"longer_reference": True}
+
+
+def test_reference_of_replicas_in_different_places_does_not_pass(chain, protein, settings):
+    rng = np.random.default_rng(3)
+    places = [chain[1] * scale for scale in (1.0, 1.3, 1.7, 2.2)]
+    torn = [observe(elastic_frames(rng, place, 300), protein, settings) for place in places]
+    outcome = reference_control(torn, settings, "chain")
+    assert all(outcome[name]["verdict"] != "pass" for name in GATED)
+
+
+def test_power_is_telling_temperatures_apart(ensembles, settings):
+    able = power_control(ensembles["unfolded"], 450.0, ensembles["reference"], settings)
+    assert all(entry["able"] for entry in able.values())
+    blind = power_control(ensembles["model"], 450.0, ensembles["reference"], settings)
+    assert not any(entry["able"] for entry in blind.values())
+
+
+def stage_run(frames, n_beads, replicas, stage="nvt"):
+    points = 5 * frames
+    series = {
+        name: np.linspace(1.0, 2.0, points) for name in ("time_ps", "temperature_K", "kinetic", "potential", "total")
+    }
+    made = [Replica(i, 1000 * frames, 1000 * frames, "", series, np.zeros((0, n_beads, 3))) for i in range(replicas)]
+    return StageRun("chain", stage, 2.0, 320.0, n_beads, replicas, frames, points, made)
+
+
+def test_plots_are_thinned_rounded_and_complete(ensembles, protein):
+    model = list(enumerate(ensembles["model"]))
+    plots = ProteinPlots(stage_run(200, 10, 8), stage_run(200, 10, 8, "nve"), model, ensembles["reference"], protein)
+    data = plot_data({"chain": plots})["proteins"]["chain"]
+    assert set(data) == {"temperature", "nve_energy", "rmsd", "q", "rg", "contacts"}
+    assert len(data["temperature"]["replicas"]) == 8
+    assert all(len(r["time_ps"]) == len(r["temperature_K"]) <= 400 for r in data["temperature"]["replicas"])
+    assert data["nve_energy"]["replicas"][0]["energy_change"][0] == 0
+    assert data["rmsd"]["replicas"][0]["time_ps"][-1] == pytest.approx(400.0)
+    width = data["rmsd"]["grid"][1] - data["rmsd"]["grid"][0]
+    for name in ("model", "reference"):
+        assert np.sum(data["rmsd"][name]) * width == pytest.approx(1.0, abs=1e-3)
+    contacts = data["contacts"]
+    assert np.array(contacts["model"]).shape == (10, 10)
+    i, j = protein.pairs[0]
+    expected = np.concatenate([f.contacts[:, 0] for f in ensembles["reference"]]).mean()
+    assert contacts["reference"][i][j] == contacts["reference"][j][i] == pytest.approx(expected, abs=1e-3)
+    assert np.sum(contacts["native"]) == 2 * len(protein.contacts.pairs)
+
+
+def test_plots_stay_small(settings):
+    rng = np.random.default_rng(0)
+    native = np.cumsum(rng.normal(size=(300, 3)) * 2.2, axis=0)
+    protein = Protein.of(native, np.ones(299, bool), settings)
+    frames = [observe(native + rng.normal(size=(20, 300, 3)), protein, settings) for _ in range(2)]
+    many = [(i, frames[i % 2]) for i in range(100)]
+    plots = ProteinPlots(stage_run(1000, 300, 100), stage_run(1000, 300, 100, "nve"), many, frames, protein)
+    data = plot_data({"a": plots, "b": plots})
+    assert len(json.dumps(data)) < MAX_BYTES
+    contacts = data["proteins"]["a"]["contacts"]
+    assert contacts["stride"] > 1
+    assert len(contacts["model"]) == -(-300 // contacts["stride"])
+
+
+def test_nothing_to_plot_is_no_error(ensembles, protein):
+    empty = ProteinPlots(None, None, [], ensembles["reference"], protein)
+    assert plot_data({"chain": empty})["proteins"]["chain"] == {}
+    lost = ProteinPlots(stage_run(10, 10, 0), None, [], ensembles["reference"], protein)
+    assert plot_data({"chain": lost})["proteins"]["chain"]["contacts"]["model"] == []
+
+
+def test_rounding():
+    assert rounded(np.array([1.2345678, np.nan, -0.000123456])) == [1.2346, None, -0.00012346]
