@@ -39,8 +39,8 @@ class ValidateConfig(Section):
 REQUIRED = [
     "parity.forces",
     "parity.energy",
-    "minimize.converged",
     "stability.survival",
+    "minimize.converged",
     "nvt.temperature",
     "nve.drift",
     "structure.rmsd",

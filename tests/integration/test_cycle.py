@@ -80,7 +80,7 @@ def test_status_tells_done_and_stale(copied_run):
     config = copied_run / "config.yaml"
     config.write_text(config.read_text().replace("replicas: 3", "replicas: 5"))
     text = cgloop("status", copied_run).stdout
-    assert [line.split()[0] for line in text.splitlines() if " stale " in line] == ["md"]
+    assert [line.split()[0] for line in text.splitlines() if " stale " in line] == ["md", "validate"]
 
 
 def test_changed_bundle_is_refused(copied_run):
