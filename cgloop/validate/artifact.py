@@ -87,7 +87,9 @@ def force_error_check(forces: dict[str, Any]) -> CheckResult:
     full, prior = number(forces.get("rmse_full")), number(forces.get("rmse_prior"))
     difference = forces.get("full_minus_prior") or {}
     gain, error = number(difference.get("value", full - prior)), number(difference.get("error"))
-    if gain + error < 0:
+    if full == prior:
+        words = "there is nothing but the prior"
+    elif gain + error < 0:
         words = "better than the prior alone"
     elif gain - error > 0:
         words = "worse than the prior alone"

@@ -36,11 +36,20 @@ class Measure:
         name: in words.
         unit: "" if dimensionless.
         floor: limit where the reference's noise is smaller.
+        similarity: the distance is 1 − this quantity, which is what words speak of.
     """
 
     name: str
     unit: str
     floor: float
+    similarity: bool = False
+
+    def in_words(self, value: float, error: float, limit: float | None = None) -> str:
+        """As `distance 0.31 ± 0.05 Å (at most 1)`."""
+        unit = f" {self.unit}" if self.unit else ""
+        shown, bound = (1 - value, "at least") if self.similarity else (value, "at most")
+        end = "" if limit is None else f" ({bound} {1 - limit if self.similarity else limit:.3g})"
+        return f"{self.name} {shown:.3g} ± {error:.2g}{unit}{end}"
 
 
 @dataclass(frozen=True)
@@ -204,14 +213,10 @@ def _verdict(
     doubts += sampling_doubts("reference", reference, settings)
     for measure, scatter in zip(measures, noise, strict=True):
         if not scatter <= UNDECIDABLE_NOISE * measure.floor:
-            text = (
-                f"the reference cannot decide: its own {measure.name} scatters to {scatter:.3g}{_unit(measure)}, "
-                f"over twice the limit of {measure.floor:g}"
-            )
+            text = f"the reference cannot decide: its own blocks differ by more than twice the limit ({measure.name})"
             doubts.append(Doubt(text, {"longer_reference": True}))
     shown = "; ".join(
-        f"{m.name} {v:.3g} ± {e:.2g}{_unit(m)}, limit {limit:.3g}"
-        for m, v, e, limit in zip(measures, values, errors, limits, strict=True)
+        measure.in_words(v, e, limit) for measure, v, e, limit in zip(measures, values, errors, limits, strict=True)
     )
     if doubts:
         return "inconclusive", f"{shown}, but {in_words(doubts)}", together(doubts)
@@ -298,7 +303,3 @@ def leave_one_out(
     limits = [max(measure.floor, float(scatter)) for measure, scatter in zip(measures, noise, strict=True)]
     verdict = worst([decide(m, e, limit, "at most") for m, e, limit in zip(means, errors, limits, strict=True)])
     return verdict, np.array(means), np.array(errors)
-
-
-def _unit(measure: Measure) -> str:
-    return f" {measure.unit}" if measure.unit else ""

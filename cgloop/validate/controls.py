@@ -57,7 +57,7 @@ def _both(
     reason = in_words(sampling_doubts("reference", sample, settings)) or whole.reason
     if verdict == "pass" or apart == "fail":
         verdict = "fail" if apart == "fail" else "pass"
-        shown = "; ".join(f"{m.name} {v:.3g} ± {e:.2g}" for m, v, e in zip(measures, means, errors, strict=True))
+        shown = "; ".join(m.in_words(v, e) for m, v, e in zip(measures, means, errors, strict=True))
         reason = f"one reference replica against the others: {shown}"
     return {
         "verdict": verdict,

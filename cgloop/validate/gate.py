@@ -166,7 +166,8 @@ def _summary(
             )
         more = f" {metrics['stopped']}." if metrics.get("stopped") else ""
         others = f" ({len(failed) - 1} more)" if len(failed) > 1 else ""
-        return f"{len(failed)} of {total} required checks fail; first: {_sentence(failed[0])}{others}.{more}"
+        fail = "fails" if len(failed) == 1 else "fail"
+        return f"{len(failed)} of {total} required checks {fail}; first: {_sentence(failed[0])}{others}.{more}"
     advice = what_decides([check["detail"].get("needs") or {} for check in open_])
     advice = f" What would decide: {advice}." if advice else ""
     return (

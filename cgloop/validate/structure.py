@@ -192,7 +192,7 @@ COMPARISONS: tuple[StructuralCheck, ...] = (
         contact_differences,
         lambda settings: (
             Measure("mean absolute difference", "", settings.contact_mad),
-            Measure("1 − Pearson r", "", 1.0 - settings.contact_pearson),
+            Measure("Pearson r", "", 1.0 - settings.contact_pearson, similarity=True),
         ),
     ),
     StructuralCheck(
@@ -233,7 +233,14 @@ def run_comparison(
     outcome = compare(mine, theirs, spec.metric, measures, settings)
     detail: dict[str, Any] = {
         "measures": [
-            {"name": m.name, "unit": m.unit, "value": v, "error": e, "limit": limit, "reference_noise": noise}
+            {
+                "name": f"1 − {m.name}" if m.similarity else m.name,
+                "unit": m.unit,
+                "value": v,
+                "error": e,
+                "limit": limit,
+                "reference_noise": noise,
+            }
             for m, v, e, limit, noise in zip(
                 measures, outcome.values, outcome.errors, outcome.limits, outcome.noise, strict=True
             )
@@ -247,6 +254,9 @@ def run_comparison(
         **_moments(spec, mine, theirs),
     }
     reported = spec.check.direction == "reported"
+    reason = _reported(outcome.values[0], outcome.noise[0], spec.check.unit) if reported else outcome.reason
+    if "mean_model" in detail:
+        reason = f"mean {detail['mean_model']:.3g} (reference {detail['mean_reference']:.3g}); {reason}"
     return CheckResult(
         check=spec.check.name,
         subject=subject,
@@ -254,7 +264,7 @@ def run_comparison(
         error=float(outcome.errors[0]),
         threshold=None if reported else float(outcome.limits[0]),
         verdict="reported" if reported else outcome.verdict,
-        reason=_reported(outcome.values[0], outcome.noise[0], spec.check.unit) if reported else outcome.reason,
+        reason=reason,
         unit=spec.check.unit,
         reference=float(outcome.noise[0]),
         n_effective=outcome.n_effective,

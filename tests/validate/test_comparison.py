@@ -78,7 +78,7 @@ def test_noisy_reference_cannot_decide(settings):
     measure = (Measure("distance", "Å", 0.01),)
     result = compare(sample(seed=1, frames=60), sample(seed=2), wasserstein, measure, settings)
     assert result.verdict == "inconclusive"
-    assert "over twice the limit" in result.reason
+    assert "more than twice the limit" in result.reason
     assert result.needs["longer_reference"]
 
 
@@ -151,6 +151,13 @@ def test_leave_one_out_finds_a_replica_that_is_elsewhere(settings):
     assert means[0] == pytest.approx(50 / 3, rel=0.05)
     assert verdict in ("fail", "inconclusive")
     assert leave_one_out(sample(replicas=1), wasserstein, LENGTH, settings)[0] == "inconclusive"
+
+
+def test_measures_in_words():
+    assert LENGTH[0].in_words(0.3112, 0.052, 0.5) == "distance 0.311 ± 0.052 Å (at most 0.5)"
+    alike = Measure("Pearson r", "", 0.1, similarity=True)
+    assert alike.in_words(0.25, 0.1, 0.1) == "Pearson r 0.75 ± 0.1 (at least 0.9)"
+    assert alike.in_words(0.25, 0.1) == "Pearson r 0.75 ± 0.1"
 
 
 def test_worst_and_together():

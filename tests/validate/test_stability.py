@@ -8,7 +8,7 @@ from scipy import stats
 
 from cgloop.config.md import MonitorConfig
 from cgloop.validate.rundata import Replica, StageRun
-from cgloop.validate.stability import first_violation, survival_check, temperature_limit
+from cgloop.validate.stability import first_violation, mean_temperature_limit, survival_check, temperature_limit
 from tests.validate.builders import elastic_frames, kinetic_series
 
 LIMITS = MonitorConfig()
@@ -66,6 +66,13 @@ def test_temperature_limit_is_the_gamma_quantile():
     assert limit > 3 * 320
 
 
+def test_limit_of_the_running_mean_is_wider_for_small_proteins_only():
+    assert mean_temperature_limit(320.0, 300, LIMITS) == pytest.approx(1.5 * 320)
+    small = mean_temperature_limit(320.0, 30, LIMITS)
+    assert stats.gamma.sf(small / 320 * 30, 30) == pytest.approx(1e-9)
+    assert small < temperature_limit(320.0, 30, 1e-9)
+
+
 def test_healthy_replicas_survive_and_bound_the_crash_rate(run, bonds, settings):
     result = check(run, bonds, settings)
     assert result.verdict == "pass"
@@ -84,7 +91,7 @@ def test_healthy_replicas_survive_and_bound_the_crash_rate(run, bonds, settings)
         ({"min_distance_A": 1.99}, "min_distance"),
         ({"max_bond_deviation": 0.21}, "bond"),
         ({"max_force": 1001.0}, "max_force"),
-        ({"kinetic": 16.0}, "temperature_mean"),
+        ({"kinetic": 25.0}, "temperature_mean"),
         ({"kinetic": 45.0}, "temperature_instant"),
         ({"min_distance_A": np.nan}, "non-finite"),
     ],
