@@ -1,6 +1,5 @@
 """The stage `train`: from a data set and priors to parameters, and what they are worth on held-out frames."""
 
-import json
 import logging
 import shutil
 import time
@@ -282,14 +281,3 @@ def _write(
     for name, data in contents.items():
         write_json(out / name, jsonable(data))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-
-
-def read_model(folder: Path) -> tuple[Model, dict[str, Any]]:
-    """Model and parameters that `train_stage` left in a folder. Raises UserError if they cannot be read."""
-    from cgloop.model.hybrid import model_from_json
-
-    try:
-        model = model_from_json(json.loads((folder / "model.json").read_text(encoding="utf-8")))
-        return model, unflatten_params(read_tensors(folder / "params.safetensors")[0])
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"no trained model: {error}", where=folder, remedy="run `cgloop train` again") from None

@@ -53,9 +53,9 @@ def global_norm(tree: Any) -> jax.Array:
 
 
 def initial_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    copy = jax.tree.map(jnp.copy, params)
-    return TrainState(params, optimizer.init(params), copy, jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32))
+    """The state before the first step, with its own memory for the parameters: it may be donated."""
+    own, average = (jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params) for _ in range(2))
+    return TrainState(own, optimizer.init(own), average, jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32))
 
 
 def make_train_step(

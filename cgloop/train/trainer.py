@@ -1,7 +1,8 @@
 """The training loop: epochs, validation, early stop, checkpoints, recovery from divergence.
 
 What happens depends only on parameters, data, config and seed. A training that is stopped anywhere, even by a kill,
-goes on from its last checkpoint and ends with the same parameters to the bit (on the same device).
+goes on from its last checkpoint and ends with the same parameters to the bit (on the same device; a GPU adds in any
+order unless XLA_FLAGS contains --xla_gpu_deterministic_ops=true).
 """
 
 import logging
@@ -139,7 +140,7 @@ class Trainer:
         optimizer = make_optimizer(config, self.schedule)
         target_variance = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
         step = make_train_step(forces, optimizer, config.ema_decay, target_variance)
-        fresh = initial_state(jax.tree.map(jnp.asarray, params), optimizer)
+        fresh = initial_state(params, optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
         self._compile(step)
         self._started = self._saved = time.monotonic()

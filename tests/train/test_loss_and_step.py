@@ -70,7 +70,7 @@ def exact(frames):
     return batch
 
 
-@pytest.mark.parametrize(("size", "order"), [(3, [3, 8, 0]), (8, [3, 8, 0]), (11, [0, 3, 8]), (5, [8, 0, 3])])
+@pytest.mark.parametrize(("size", "order"), [(8, [3, 8, 0]), (8, [8, 0, 3]), (11, [0, 3, 8])])
 def test_padding_and_order_do_not_change_loss_and_gradient(frames, network, gradient, exact, size, order):
     padded = frames.batch(np.array(order), frames.shape(size))
     _assert_close(gradient(network[1], padded), gradient(network[1], exact), 1e-6)

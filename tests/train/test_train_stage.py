@@ -17,17 +17,18 @@ from cgloop import interrupt
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader, write_manifest, write_protein
 from cgloop.errors import Interrupted, UserError
+from cgloop.export.bundle import read_trained
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import energy_and_forces
 from cgloop.model.terms import zero_prior
 from cgloop.priors.tables import Origin, write_priors
 from cgloop.stages import NOT_RESULTS, digest_files
-from cgloop.train.stage import read_model, train_stage
+from cgloop.train.stage import train_stage
 
 MODEL = dict(
     cutoff_A=9.0, max_ell=1, n_layers=1, n_radial=4, embedding=[6], species_embedding=3, mlp=[6], hidden="3x0e+3x1o"
 )
-TRAIN = dict(epochs=3, batch_size=8, learning_rate=0.01, checkpoint_every_s=0, eval_batch_size=16)
+TRAIN = dict(epochs=3, batch_size=8, learning_rate=0.01, checkpoint_every_s=60, eval_batch_size=16)
 
 
 def configure(model=None, train=None, seed=1, temperature_K=300.0) -> Config:
@@ -101,7 +102,7 @@ def test_files(done):
 def test_the_figures_are_those_of_the_model_that_is_kept(done, inputs):
     """forces.json, computed by delta learning in batches, against the whole model on single frames."""
     out, _ = done
-    model, params = read_model(out)
+    model, params = read_trained(out)
     reader = DatasetReader.open(inputs[0])
     function = jax.jit(lambda positions, graph: energy_and_forces(model, params, positions, graph)[1])
     squares = []
@@ -143,7 +144,7 @@ train_stage(config, Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
 
 @pytest.mark.slow
 def test_killed_anywhere_it_goes_on_to_the_same_end(inputs, tmp_path, repository):
-    config = configure(train=dict(epochs=40, patience_epochs=40))
+    config = configure(train=dict(epochs=40, patience_epochs=40, checkpoint_every_s=0))
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     straight.mkdir()
     killed.mkdir()
@@ -177,7 +178,7 @@ def test_prior_only_trains_nothing_and_writes_everything(inputs, done, tmp_path)
     assert summary["rmse_full"] == summary["rmse_prior"]
     assert summary["rmse_prior"] == pytest.approx(done[1]["rmse_prior"])
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in done[0].iterdir()}
-    model, params = read_model(tmp_path)
+    model, params = read_trained(tmp_path)
     assert model.spec is None
     assert params["ml"] == {}
 
