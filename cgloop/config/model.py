@@ -9,7 +9,7 @@ from cgloop.config.base import Section
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": dict(
-        max_ell=2, n_layers=1, n_radial=8, embedding=[32], species_embedding=8, mlp=[32], hidden="8x0e+8x1o+8x2e"
+        max_ell=2, n_layers=2, n_radial=8, embedding=[32], species_embedding=8, mlp=[32], hidden="8x0e+8x1o+8x2e"
     ),
     "lean": dict(
         max_ell=2, n_layers=3, n_radial=8, embedding=[32, 32], species_embedding=32, mlp=[32, 32],
