@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cgloop.config import Config
-from cgloop.errors import ExitCode, Interrupted
+from cgloop.data.dataset import DatasetReader
+from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.interrupt import check_stop
 from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, up_to
 from cgloop.rundir import RunDirectory, opened, write_config
 from cgloop.stages import StageResult, read_record, replace_folder, run_stage, write_json
+from cgloop.validate.gate import judge, parity_metrics, require_known
 
 log = logging.getLogger("cgloop.cycle")
 
@@ -78,12 +80,25 @@ def report(run: RunDirectory) -> Path:
 
 
 def _one_cycle(context: Context) -> dict[str, Any]:
+    require_known(context.config.gate.required)
     for stage in PIPELINE:
         _run(context, stage)
+        if stage.name == "prep":
+            _require_proteins(context)
         if stage.name == "parity" and not _parity_holds(context):
             log.error("the exported artifact and the model differ: no MD is run with it")
             break
     return _judge(context)
+
+
+def _require_proteins(context: Context) -> None:
+    """Refuse proteins that the data set does not have now, and not after the training."""
+    names = DatasetReader.open(context.folder("prep")).names
+    for name in context.config.md.proteins or ():
+        if name not in names:
+            raise UserError(
+                f"no protein `{name}` in the data set", where="md.proteins", remedy=f"known: {', '.join(names)}"
+            )
 
 
 def _run(context: Context, stage: Stage) -> StageResult:
@@ -126,8 +141,6 @@ def _parity_holds(context: Context) -> bool:
 
 def _judge(context: Context) -> dict[str, Any]:
     """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
-    from cgloop.validate.gate import judge, parity_metrics
-
     if _parity_holds(context):
         metrics = _read_json(context.folder("validate") / "metrics.json")
     else:

@@ -13,7 +13,7 @@ from typing import Any
 
 import cgloop
 from cgloop.config import Config
-from cgloop.errors import ExitCode, UserError
+from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.rundir import RunDirectory, write_config
 from cgloop.stages import digest_file, read_record
 
@@ -151,6 +151,8 @@ def _validate(context: Context, out: Path) -> None:
     config_file.unlink()
     if finished.returncode == ExitCode.BAD_INPUT:
         raise UserError(finished.stderr.strip().splitlines()[-1])
+    if finished.returncode == ExitCode.INTERRUPTED:
+        raise Interrupted("validation was stopped")
     if finished.returncode != 0:
         raise RuntimeError(f"validation broke:\n{finished.stderr}")
 

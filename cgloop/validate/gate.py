@@ -34,11 +34,7 @@ def judge(metrics: dict[str, Any], required: list[str]) -> dict[str, Any]:
     Raises:
         UserError: a name in `required` is not that of a check.
     """
-    for name in required:
-        if name not in CHECKS:
-            close = difflib.get_close_matches(name, list(CHECKS), n=1, cutoff=0.4)
-            remedy = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(CHECKS)}"
-            raise UserError(f"unknown check `{name}`", where="gate.required", remedy=remedy)
+    require_known(required)
     controls = metrics.get("controls") or {}
     checks = [_after_controls(dict(check), controls) for check in metrics.get("checks") or []]
     for check in checks:
@@ -66,6 +62,15 @@ def judge(metrics: dict[str, Any], required: list[str]) -> dict[str, Any]:
         "temperature": metrics.get("temperature"),
         "controls": controls,
     }
+
+
+def require_known(names: list[str]) -> None:
+    """Raise `UserError` if one of the names is not that of a check; hours of training should not end in that."""
+    for name in names:
+        if name not in CHECKS:
+            close = difflib.get_close_matches(name, list(CHECKS), n=1, cutoff=0.4)
+            remedy = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(CHECKS)}"
+            raise UserError(f"unknown check `{name}`", where="gate.required", remedy=remedy)
 
 
 def parity_metrics(parity_json: Path) -> dict[str, Any]:
