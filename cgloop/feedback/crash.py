@@ -9,10 +9,9 @@ import numpy as np
 
 from cgloop.errors import UserError
 from cgloop.feedback.taxonomy import BY_LIMIT, limit_name
+from cgloop.model.names import TERM_NAMES
 from cgloop.residues import masses
 from cgloop.units import FS_PER_PS, KB, MVV_TO_KCAL_PER_MOL
-
-TERM_NAMES = ("bond", "angle", "dihedral", "repulsion", "ml")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +25,8 @@ class Crash:
         residues: name of every bead, as `TYR 1`.
         timestep_fs, temperature_K: of the run; the temperature is the target.
         steps: int [K]; positions [K, N, 3] Å; velocities [K, N, 3] Å/fs; forces [K, N, 3] kcal/mol/Å.
-        terms: [K, 5] energies, kcal/mol, in the order of `TERM_NAMES`.
-        term_forces: [5, N, 3], kcal/mol/Å, at the last step; None if they could not be computed.
+        terms: [K, n_terms] energies, kcal/mol, in the order of `TERM_NAMES`.
+        term_forces: [n_terms, N, 3], kcal/mol/Å, at the last step; None if they could not be computed.
         residue_type: int [N]; native: [N, 3] Å.
         linked: bool [N-1], True where beads i and i+1 are bonded.
         phase: `equilibration` or `production`.
@@ -128,13 +127,26 @@ def _crash(file: h5py.File) -> Crash:
         timestep_fs=timestep_fs,
         temperature_K=float(attributes["temperature_K"]),
         steps=file["step"][:].astype(np.int64),
-        term_forces=file["term_forces"][:].astype(float) if "term_forces" in file else None,
+        term_forces=_by_term(file, "term_forces", axis=0) if "term_forces" in file else None,
+        terms=_by_term(file, "terms", axis=1),
         residue_type=types,
         native=file["native"][:].astype(float),
         linked=file["linked"][:].astype(bool),
         phase=_text(attributes.get("phase", "production")),
-        **{name: file[name][:].astype(float) for name in ("positions", "velocities", "forces", "terms")},
+        **{name: file[name][:].astype(float) for name in ("positions", "velocities", "forces")},
     )
+
+
+def _by_term(file: h5py.File, name: str, axis: int) -> np.ndarray:
+    """A data set with its terms in the order of `TERM_NAMES`; terms that an older file does not have are zero."""
+    written = [_text(term) for term in file.attrs.get("term_names", TERM_NAMES)]
+    values = np.moveaxis(file[name][:].astype(float), axis, 0)
+    if len(values) != len(written) or not set(written) <= set(TERM_NAMES):
+        raise ValueError(f"`{name}` has {len(values)} terms, its names are {', '.join(written)}")
+    ordered = np.zeros((len(TERM_NAMES), *values.shape[1:]))
+    for term, one in zip(written, values, strict=True):
+        ordered[TERM_NAMES.index(term)] = one
+    return np.moveaxis(ordered, 0, axis)
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,7 @@ from cgloop.feedback import evidence
 from cgloop.feedback.crash import TERM_NAMES, Crash, read_crash
 from cgloop.feedback.reference import Coverage
 from cgloop.feedback.story import Story, tell
-from cgloop.feedback.taxonomy import MEANING, Evidence, classify
+from cgloop.feedback.taxonomy import Evidence, classify, meaning
 from cgloop.feedback.words import duration, length, number
 from cgloop.residues import RESIDUES
 from cgloop.validate.geometry import kabsch_rmsd
@@ -41,7 +41,8 @@ def diagnose(crash_h5: Path, coverage: Coverage | None = None) -> dict[str, Any]
         coverage = None
     story = tell(crash, coverage)
     outside = coverage.outside(crash.positions) if coverage is not None else None
-    kind = classify(_evidence(crash, story, coverage))
+    found = _evidence(crash, story, coverage)
+    kind = classify(found)
     words = [_event(crash, story), *story.sentences]
     if outside is not None:
         words += _outside_words(crash, outside, coverage, len(words))
@@ -49,7 +50,7 @@ def diagnose(crash_h5: Path, coverage: Coverage | None = None) -> dict[str, Any]
         {
             "class": kind.value,
             "words": " ".join(words),
-            "meaning": MEANING[kind],
+            "meaning": meaning(kind, found),
             "protein": crash.protein,
             "stage": crash.stage,
             "replica": crash.replica,
@@ -142,11 +143,11 @@ def frames_block(crash: Crash, story: Story, outside: np.ndarray | None) -> dict
 
     Returns:
         `letters` and `residues` of all beads; `bonds` [[i, j]]; `beads` that offend; `steps` [F] and `time_fs` [F]
-        (≤ 0, the crash is at 0); `positions` [F][3N], Å, around the centre of the last finite frame, two decimals,
-        None where not finite; `series`: [{name, unit, values [F]}], the quantity that broke the limit first.
+        (≤ 0, the crash is at 0); `positions` [F][3N], Å, in the principal axes of the last finite frame (x longest),
+        two decimals, None where not finite; `series`: [{name, unit, values [F]}], what broke the limit first.
     """
     kept = slice(-min(MAX_FRAMES, max(20, MAX_BEAD_FRAMES // crash.n_beads)), None)
-    centre = evidence.last_finite(crash.positions).mean(axis=0)
+    positions = in_principal_axes(crash.positions[kept], evidence.last_finite(crash.positions))
     series = [
         story.worst,
         ("largest force", "kcal/mol/Å", crash.force_norms.max(axis=1)),
@@ -166,9 +167,21 @@ def frames_block(crash: Crash, story: Story, outside: np.ndarray | None) -> dict
         "beads": story.beads,
         "steps": crash.steps[kept],
         "time_fs": np.round(crash.time_fs[kept], 3),
-        "positions": np.round(crash.positions[kept] - centre, 2).reshape(-1, 3 * crash.n_beads),
+        "positions": np.round(positions, 2).reshape(-1, 3 * crash.n_beads),
         "series": list(named.values()),
     }
+
+
+def in_principal_axes(positions: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Frames [F, N, 3], moved and rotated as `frame` [N, 3] has to be to lie along its principal axes.
+
+    The centre is the median, which a bead that flies away does not drag along. The rotation is proper: a mirror image
+    would be another molecule.
+    """
+    centre = np.median(frame, axis=0)
+    axes = np.linalg.svd(frame - frame.mean(axis=0), full_matrices=True)[2]
+    axes[2] *= np.linalg.det(axes)
+    return (positions - centre) @ axes.T
 
 
 def _short(value: float) -> float:

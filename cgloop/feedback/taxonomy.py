@@ -51,6 +51,12 @@ MEANING: dict[CrashClass, str] = {
     CrashClass.TIMEOUT: "The run did not end within its time.",
 }
 
+WELL = (
+    "The replica fell into a well of the energy that the reference does not have, and what it lost became heat faster "
+    "than a thermostat takes it away. Usually the network is deep where it has seen no data."
+)
+"""Meaning of a crash by heat that one energy term gave away."""
+
 BY_LIMIT: dict[str, CrashClass] = {
     "min_distance": CrashClass.CLASH,
     "bond": CrashClass.BROKEN_BOND,
@@ -97,6 +103,14 @@ def limit_name(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
+def meaning(kind: CrashClass, evidence: Evidence) -> str:
+    """What a crash of this class usually means."""
+    by_heat = limit_name(evidence.limit) in TEMPERATURE_LIMITS and evidence.force_growth < FORCE_BURST
+    if by_heat and evidence.dominant_term is not None and kind not in (CrashClass.TYPE_OR_UNIT, CrashClass.BAD_INPUT):
+        return WELL
+    return MEANING[kind]
+
+
 def classify(evidence: Evidence) -> CrashClass:
     """The class of a crash; what explains the broken limit comes before the limit itself.
 
@@ -113,7 +127,9 @@ def classify(evidence: Evidence) -> CrashClass:
         by_term = {"repulsion": CrashClass.CLASH, "bond": CrashClass.BROKEN_BOND}
         return by_term.get(evidence.dominant_term or "", CrashClass.FORCE_EXPLOSION)
     if limit in TEMPERATURE_LIMITS:
-        if evidence.force_growth >= FORCE_BURST:
+        # Without a thermostat heat that a term gave away is no drift: the total energy is what it was.
+        released = evidence.dominant_term is not None and evidence.stage == "nve"
+        if evidence.force_growth >= FORCE_BURST or released:
             return CrashClass.FORCE_EXPLOSION
         return CrashClass.ENERGY_DRIFT if evidence.stage == "nve" else CrashClass.THERMOSTAT_RUNAWAY
     return BY_LIMIT[limit]

@@ -11,6 +11,8 @@ TERM_WORDS = {
     "angle": "the angle term",
     "dihedral": "the dihedral term",
     "repulsion": "the repulsion",
+    "electrostatics": "the electrostatics",
+    "contact": "the contact term",
     "ml": "the ML term",
 }
 FORCE_UNIT = "kcal/mol/Å"

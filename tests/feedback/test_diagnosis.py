@@ -5,6 +5,7 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from cgloop.errors import UserError
 from cgloop.feedback.diagnosis import diagnose
@@ -87,6 +88,17 @@ def test_heat_is_traced_to_the_term_whose_energy_fell(protein, coverage, tmp_pat
     found = diagnose(crash.write(tmp_path / "c.h5", "temperature_instant", 1500.0, 950.0, [0]), coverage)
     assert found["dominant_term"] == "ml"
     assert "energy of the ML term fell by 45.0" in found["words"]
+    assert "fell into a well" in found["meaning"]
+
+
+def test_heat_from_a_term_is_no_drift(protein, coverage, tmp_path):
+    """At constant energy a hot replica whose potential energy fell by the same amount conserves energy."""
+    crash = CrashFile(protein, stage="nve")
+    crash.velocities = crash.velocities * np.linspace(1, 2, 40)[:, None, None]
+    crash.terms[:, 4] -= np.linspace(0, 43, 40)
+    found = diagnose(crash.write(tmp_path / "c.h5", "temperature_instant", 1500.0, 950.0, [0]), coverage)
+    assert found["class"] != "energy drift"
+    assert found["dominant_term"] == "ml"
 
 
 def test_large_force_of_the_repulsion_is_a_clash(protein, coverage, tmp_path):
@@ -165,10 +177,25 @@ def test_frames_for_the_viewer(protein, coverage, tmp_path):
     assert len(frames["positions"]) == len(frames["steps"]) == 40
     last = np.array(frames["positions"][-1]).reshape(-1, 3)
     assert np.linalg.norm(last[0] - last[6]) == pytest.approx(1.9, abs=0.02)
-    assert np.abs(last.mean(axis=0)).max() < 0.01
+    assert np.all(np.diff(last.std(axis=0)) < 0)  # along the principal axes, the longest first
     assert frames["series"][0]["name"] == "distance"
     assert all(len(series["values"]) == 40 for series in frames["series"])
     assert frames["bonds"] == [[i, i + 1] for i in range(9)]
+
+
+def test_the_viewer_shows_no_mirror_image(protein, coverage, tmp_path):
+    """Distances and the sign of the volume of four beads are those of the crash."""
+    path = crash_files.clash(protein, tmp_path / "c.h5")
+    with h5py.File(path) as file:
+        original = file["positions"][-1]
+    shown = np.array(diagnose(path, coverage)["frames"]["positions"][-1]).reshape(-1, 3)
+
+    def volume(x):
+        return np.linalg.det(x[[2, 4, 8]] - x[0])
+
+    assert volume(shown) == pytest.approx(volume(original), abs=1.0)
+    assert abs(volume(original)) > 5
+    np.testing.assert_allclose(pdist(shown), pdist(original), atol=0.02)
 
 
 def test_not_a_number_becomes_null_in_frames(protein, coverage, tmp_path):
