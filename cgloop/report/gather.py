@@ -1,0 +1,142 @@
+"""What is there in a run directory: whatever exists is read, whatever is missing is said to be missing."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cgloop.rundir import STAGES, RunDirectory
+
+
+@dataclass(frozen=True)
+class CycleFiles:
+    """One cycle of a run. All contents are plain data, `{}` where a file is missing or not readable.
+
+    Attributes:
+        index: from 0.
+        folder: `cycle_000`.
+    """
+
+    index: int
+    folder: Path
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Contents of a JSON file below the cycle's folder, `train/history.json`."""
+        return read_json(self.folder / name)
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """`stage.json` of each finished stage, in order; `shared` where an earlier cycle did the work."""
+        found = {}
+        for stage in STAGES:
+            record = self.read(f"{stage}/stage.json")
+            if record:
+                found[stage] = {**record, "shared": (self.folder / stage).is_symlink()}
+        return found
+
+    @cached_property
+    def verdict(self) -> dict[str, Any]:
+        return self.read("verdict.json")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return self.read("validate/metrics.json")
+
+    @cached_property
+    def plots(self) -> dict[str, Any]:
+        return self.read("validate/plots.json")
+
+    @cached_property
+    def md(self) -> dict[str, Any]:
+        return self.read("md/md.json")
+
+    @cached_property
+    def crashes(self) -> list[dict[str, Any]]:
+        return list(self.read("feedback/feedback.json").get("crashes") or [])
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """Results of all checks; those of the verdict have titles and definitions."""
+        return list(self.verdict.get("checks") or self.metrics.get("checks") or [])
+
+    def check(self, name: str) -> list[dict[str, Any]]:
+        """Results of one check, one per subject."""
+        return [check for check in self.checks if check.get("check") == name]
+
+    @property
+    def missing_stages(self) -> list[str]:
+        return [stage for stage in STAGES if stage not in self.records]
+
+    @property
+    def stopped_at_parity(self) -> bool:
+        """The loop goes no further where the artifact differs from the model."""
+        parity = self.read("parity/parity.json")
+        return bool(parity) and parity.get("verdict") != "pass"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run directory.
+
+    Attributes:
+        path: of the run.
+        config: text of `config.yaml`, "" if there is none.
+        cycles: oldest first.
+        events: lines of `events.jsonl`.
+    """
+
+    path: Path
+    config: str
+    cycles: list[CycleFiles]
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def latest(self) -> CycleFiles | None:
+        """The newest cycle with a verdict, or the newest of all."""
+        judged = [cycle for cycle in self.cycles if cycle.verdict] or self.cycles
+        return judged[-1] if judged else None
+
+    @property
+    def last_event(self) -> dict[str, Any]:
+        return self.events[-1] if self.events else {}
+
+
+def read_run_files(run_dir: Path) -> RunFiles:
+    """Look into a run directory; nothing is loaded that is not asked for later."""
+    run = RunDirectory(run_dir)
+    try:
+        config = run.config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        config = ""
+    cycles = [CycleFiles(index, run.cycle(index)) for index in run.cycles()]
+    return RunFiles(run.path, config, cycles, _events(run.path / "events.jsonl"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or `{}` if there is none to be read: the page says what is missing."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    events = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # the last line of a process that was killed
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events

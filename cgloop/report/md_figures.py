@@ -1,0 +1,315 @@
+"""Plots of what the model did in LAMMPS, beside the reference."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cgloop.report.gather import CycleFiles
+from cgloop.report.style import (
+    BROKEN,
+    INK,
+    MODEL,
+    REFERENCE,
+    Figure,
+    axis,
+    filled,
+    layout,
+    level,
+    line,
+    points,
+    with_levels,
+)
+
+RUNNING_MEAN = 0.05
+"""Window of running means, as a part of the series."""
+MAX_REPLICAS = 40
+"""Replica runs in the plot of survival."""
+MAX_LETTERS = 40
+"""Residue letters on the axes of a contact map up to so many beads."""
+SEQUENTIAL = [[0, "#ffffff"], [0.15, "#d6e6f2"], [0.5, "#5aa2cf"], [1, "#08366b"]]
+DIVERGING = [[0, "#08519c"], [0.25, "#7fb2d6"], [0.5, "#ffffff"], [0.75, "#f0a35e"], [1, "#a63e00"]]
+
+
+def survival(cycle: CycleFiles) -> list[Figure]:
+    """How far each replica came in each stage; of very many, those that broke."""
+    figures = []
+    for protein, entry in (cycle.md.get("proteins") or {}).items():
+        runs = [
+            (f"{stage.upper()} {number}", replica)
+            for stage in ("nvt", "nve")
+            for number, replica in enumerate((entry["stages"].get(stage) or {}).get("replicas") or [])
+        ]
+        words = "Part of the time asked for that each replica stayed inside all limits; a cross marks where one broke. "
+        words += "A replica that broke in NVT has no NVE."
+        if len(runs) > MAX_REPLICAS:
+            whole = sum(replica["survived"] for _, replica in runs)
+            runs = [run for run in runs if not run[1]["survived"]][:MAX_REPLICAS]
+            words += f" {whole:,} replica runs that reached the end are not shown."
+        if runs:
+            figures.append(_survival(protein, runs, words))
+    return figures
+
+
+def _survival(protein: str, runs: list[tuple[str, dict[str, Any]]], words: str) -> Figure:
+    names = [name for name, _ in runs]
+    done = [100 * replica["steps_done"] / max(replica["steps_asked"], 1) for _, replica in runs]
+    ends = ["reached the end" if r["survived"] else f"limit: {r.get('limit', '?')}" for _, r in runs]
+    data: list[dict[str, Any]] = [
+        {
+            "type": "bar", "orientation": "h", "y": names, "x": done, "text": ends, "textposition": "none",
+            "marker": {"color": [MODEL if replica["survived"] else BROKEN for _, replica in runs], "opacity": 0.75},
+            "showlegend": False, "hovertemplate": "%{y}: %{x:.1f} %, %{text}<extra></extra>",
+        }
+    ]  # fmt: skip
+    broken = [k for k, (_, replica) in enumerate(runs) if not replica["survived"]]
+    if broken:
+        crosses = points([done[k] for k in broken], [names[k] for k in broken], "broke a limit", BROKEN, "x")
+        data.append({**crosses, "text": [ends[k] for k in broken], "hovertemplate": "%{y}: %{text}<extra></extra>"})
+    frame = layout(axis("time survived, %", range=[0, 104]), axis("", ticks="", autorange="reversed"), bargap=0.5)
+    return Figure(
+        f"survival-{protein}", f"How far each replica came, {protein}", words, data, frame, 90 + 18 * len(runs)
+    )
+
+
+def temperature(protein: str, plots: dict[str, Any], n_beads: int | None) -> list[Figure]:
+    """Kinetic temperature over time, and its distribution beside the exact one."""
+    found = plots.get("temperature") or {}
+    replicas = [r for r in found.get("replicas") or [] if r.get("temperature_K")]
+    if not replicas:
+        return []
+    target = found.get("target_K")
+    data = []
+    for replica in replicas:
+        values = replica["temperature_K"]
+        name = f"replica {replica['replica']}"
+        data.append(line(replica["time_ps"], running_mean(values), name, width=1.4, opacity=0.6, showlegend=False))
+    frame = layout(axis("time, ps"), axis("temperature, K"))
+    if target:
+        frame = with_levels(frame, level(target, f"target {target:g} K", "dash"))
+    everything = np.array([v for r in replicas for v in r["temperature_K"] if v is not None], float)
+    return [
+        Figure(
+            f"temperature-{protein}",
+            "Temperature in NVT",
+            f"Kinetic temperature of each of {len(replicas)} replicas, a running mean over {RUNNING_MEAN:.0%} of it.",
+            data,
+            frame,
+        ),
+        _temperature_distribution(protein, everything, target, n_beads),
+    ]
+
+
+def _temperature_distribution(protein: str, values: np.ndarray, target: float | None, n_beads: int | None) -> Figure:
+    density, edges = np.histogram(values, bins=50, density=True)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    data = [{**filled(centres.tolist(), _short(density), "model", MODEL), "line": {"color": MODEL, "shape": "hvh"}}]
+    words = "Distribution of the instantaneous kinetic temperature over all replicas (blue)"
+    if target and n_beads:
+        grid = np.linspace(edges[0], edges[-1], 200)
+        data.append(line(_short(grid), _short(_gamma(grid, target, 3 * n_beads)), "exact", REFERENCE, "dash"))
+        words += f" and the exact one, a Gamma distribution of {3 * n_beads} degrees of freedom (orange, dashed)"
+    frame = layout(axis("temperature, K"), axis("density, 1/K", rangemode="tozero", nticks=5))
+    return Figure(f"temperature-density-{protein}", "Distribution of temperature", f"{words}.", data, frame)
+
+
+def _gamma(temperature: np.ndarray, target: float, degrees_of_freedom: int) -> np.ndarray:
+    """Density of the kinetic temperature 2K/(f k_B): K is Gamma distributed with shape f/2 and scale kT."""
+    shape, scale = 0.5 * degrees_of_freedom, 2.0 * target / degrees_of_freedom
+    x = np.maximum(temperature, 1e-9) / scale
+    return np.exp((shape - 1.0) * np.log(x) - x - math.lgamma(shape)) / scale
+
+
+def energy(protein: str, plots: dict[str, Any]) -> list[Figure]:
+    """Total energy at constant energy."""
+    replicas = [r for r in (plots.get("nve_energy") or {}).get("replicas") or [] if r.get("energy_change")]
+    if not replicas:
+        return []
+    data = [
+        line(r["time_ps"], r["energy_change"], f"replica {r['replica']}", width=1.2, opacity=0.6, showlegend=False)
+        for r in replicas
+    ]
+    frame = layout(axis("time, ps"), axis("change of energy, kcal/mol"))
+    return [
+        Figure(
+            f"nve-{protein}",
+            "Total energy in NVE",
+            f"Change of the total energy of {len(replicas)} replicas since their start. Fluctuations come with the "
+            "time step; only a slope is a drift.",
+            data,
+            with_levels(frame, level(0.0, "", "dash")),
+        )
+    ]
+
+
+STRUCTURE = {
+    "rmsd": ("CA-RMSD to the native structure", "RMSD, Å"),
+    "q": ("Fraction of native contacts", "Q"),
+    "rg": ("Radius of gyration", "radius of gyration, Å"),
+}
+
+
+def structure(protein: str, plots: dict[str, Any], name: str) -> list[Figure]:
+    """One observable of the structure: over time, with the reference's range, and both distributions.
+
+    Args:
+        protein: its name.
+        plots: its part of `plots.json`.
+        name: a key of `STRUCTURE`.
+    """
+    found, (title, label) = plots.get(name) or {}, STRUCTURE[name]
+    replicas = [r for r in found.get("replicas") or [] if r.get(name)]
+    grid, reference = found.get("grid") or [], found.get("reference") or []
+    if not replicas and not reference:
+        return []
+    figures = []
+    band = quantiles(grid, reference, (0.05, 0.5, 0.95))
+    if replicas:
+        data = [
+            line(r["time_ps"], r[name], f"replica {r['replica']}", width=1.1, opacity=0.55, showlegend=False)
+            for r in replicas
+        ]
+        frame = layout(axis("time, ps"), axis(label))
+        if band:
+            frame["shapes"] = [_band(band[0], band[2])]
+            frame = with_levels(frame, level(band[1], "reference, 5 to 95 %", "dash", color="#8a5a00"))
+        words = f"Each of {len(replicas)} replicas in NVT (blue)"
+        words += "; the band holds 90 % of the reference, its median is dashed." if band else "."
+        figures.append(Figure(f"{name}-{protein}", f"{title} over time", words, data, frame))
+    data = []
+    for values, trace in ((reference, {"name": "reference"}), (found.get("model") or [], {"name": "model"})):
+        if values:
+            x, y = coarser(grid, values)
+            make = filled if trace["name"] == "reference" else line
+            steps = make(x, y, **trace)
+            data.append({**steps, "line": {**steps["line"], "shape": "hvh"}})
+    frame = layout(axis(label), axis("density", rangemode="tozero", nticks=5))
+    words = "Densities in the model's NVT frames (blue) and in the reference at the same temperature (orange, filled)."
+    figures.append(Figure(f"{name}-density-{protein}", f"{title}: distribution", words, data, frame))
+    return figures
+
+
+def _band(low: float, high: float) -> dict[str, Any]:
+    return {
+        "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": low, "y1": high,
+        "fillcolor": REFERENCE, "opacity": 0.22, "line": {"width": 0}, "layer": "below",
+    }  # fmt: skip
+
+
+def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int) -> list[Figure]:
+    """Contact probabilities of reference and model, and their difference.
+
+    Args:
+        protein: its name.
+        plots: its part of `plots.json`.
+        sequence: one letter per bead, "" if it is not known.
+        separation: pairs that are closer along the chain are not counted.
+    """
+    found = plots.get("contacts") or {}
+    reference, model = found.get("reference") or [], found.get("model") or []
+    stride = int(found.get("stride") or 1)
+    maps = [("reference", "Contacts in the reference", reference), ("model", "Contacts in the model", model)]
+    apart = np.abs(np.subtract.outer(np.arange(len(reference or model)), np.arange(len(reference or model)))) * stride
+    counted = (apart >= separation) | (np.array(reference or model) > 0) | (np.array(model or reference) > 0)
+    figures = []
+    for key, title, values in maps:
+        if values:
+            words = (
+                "Probability of each pair to be in contact. Open squares: contacts of the native structure; grey: too "
+                "close along the chain to count."
+            )
+            data = [
+                _heatmap(np.array(values), counted, stride, "probability", SEQUENTIAL, 0.0),
+                *_native(found, stride),
+            ]
+            figures.append(
+                Figure(f"contacts-{key}-{protein}", title, words, data, _square(found, sequence, stride), 340)
+            )
+    if reference and model:
+        difference = np.array(model, float) - np.array(reference, float)
+        data = [_heatmap(difference, counted, stride, "model − reference", DIVERGING, -1.0)]
+        words = "Model less reference: blue pairs are in contact too rarely, orange ones too often."
+        figures.append(
+            Figure(f"contacts-difference-{protein}", "Difference", words, data, _square(found, sequence, stride), 340)
+        )
+    return figures
+
+
+def _heatmap(
+    values: np.ndarray, counted: np.ndarray, stride: int, label: str, colors: list[list[Any]], low: float
+) -> dict[str, Any]:
+    beads = [1 + stride * i for i in range(len(values))]
+    shown = [
+        [round(float(v), 3) if c else None for v, c in zip(row, known, strict=True)]
+        for row, known in zip(values, counted, strict=True)
+    ]
+    return {
+        "type": "heatmap", "z": shown, "x": beads, "y": beads, "zmin": low, "zmax": 1.0, "colorscale": colors,
+        "colorbar": {"orientation": "h", "thickness": 9, "len": 0.9, "y": -0.14, "yanchor": "top", "outlinewidth": 0,
+                     "title": {"text": label, "side": "bottom", "font": {"size": 12}}, "nticks": 5},
+        "hovertemplate": f"%{{x}} – %{{y}}: {label} %{{z:.2f}}<extra></extra>", "hoverongaps": False,
+    }  # fmt: skip
+
+
+def _native(found: dict[str, Any], stride: int) -> list[dict[str, Any]]:
+    native = np.array(found.get("native") or [], float)
+    if native.ndim != 2 or len(native) > 2 * MAX_LETTERS:
+        return []
+    i, j = np.nonzero(native > 0)
+    marker = {"color": "rgba(0,0,0,0)", "line": {"color": INK, "width": 1.2}}
+    size = max(4, min(14, 150 // max(len(native), 1)))
+    x, y = (1 + stride * i).tolist(), (1 + stride * j).tolist()
+    return [points(x, y, "native contact", INK, "square", size=size, marker=marker, hoverinfo="skip")]
+
+
+def _square(found: dict[str, Any], sequence: str, stride: int) -> dict[str, Any]:
+    beads = int(found.get("beads") or len(sequence))
+    ticks: list[dict[str, Any]] = [{"nticks": 8}, {"nticks": 8}]
+    if len(sequence) == beads <= MAX_LETTERS:
+        shown = list(range(1, beads + 1, 1 if beads <= 20 else 2))
+        letters = [sequence[i - 1] for i in shown]
+        numbered = [f"{letter}{i}" for letter, i in zip(letters, shown, strict=True)]
+        common = {"tickvals": shown, "tickangle": 0, "tickfont": {"size": 11}}
+        ticks = [{**common, "ticktext": letters}, {**common, "ticktext": numbered}]
+    # Ranges in full, or the markers of native contacts would widen them.
+    ends = [1 - 0.5 * stride, 1 - 0.5 * stride + stride * math.ceil(beads / stride)]
+    square = {"showgrid": False, "constrain": "domain", "showline": False, "ticks": ""}
+    x = axis("", **square, **ticks[0], range=ends)
+    y = axis("", **square, **ticks[1], range=ends[::-1], scaleanchor="x")
+    return {**layout(x, y, showlegend=False), "plot_bgcolor": "#ececec"}
+
+
+def running_mean(values: Sequence[float | None]) -> list[float | None]:
+    """Centred running mean over a part `RUNNING_MEAN` of the series; missing values are left out."""
+    array = np.array([math.nan if v is None else v for v in values], float)
+    half = max(1, round(0.5 * RUNNING_MEAN * len(array)))
+    known = np.isfinite(array)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, array, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    first = np.maximum(np.arange(len(array)) - half, 0)
+    last = np.minimum(np.arange(len(array)) + half + 1, len(array))
+    number = counts[last] - counts[first]
+    with np.errstate(invalid="ignore"):
+        mean = (sums[last] - sums[first]) / np.where(number > 0, number, np.nan)
+    return _short(mean)
+
+
+def coarser(grid: Sequence[float], density: Sequence[float]) -> tuple[list[float | None], list[float | None]]:
+    """A histogram with pairs of bins joined: few frames scatter too much in narrow bins."""
+    even = len(grid) - len(grid) % 2
+    pairs = [np.array(values[:even], float).reshape(-1, 2).mean(axis=1) for values in (grid, density)]
+    return _short(pairs[0]), _short(pairs[1])
+
+
+def quantiles(grid: Sequence[float], density: Sequence[float], levels: Sequence[float]) -> list[float]:
+    """Values of `grid` below which the given parts of a histogram lie; [] for an empty one."""
+    weights = np.array(density, float)
+    if len(weights) < 2 or not weights.sum() > 0:
+        return []
+    cumulative = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
+    return [float(v) for v in np.interp(levels, cumulative, np.array(grid, float))]
+
+
+def _short(values: Sequence[float] | np.ndarray) -> list[float | None]:
+    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in np.asarray(values, float)]

@@ -1,0 +1,224 @@
+"""What the page says first: the verdict in plain words, the few figures everybody asks for, and what was run."""
+
+from collections import Counter
+from typing import Any
+
+from cgloop.feedback.words import listing
+from cgloop.report.gather import CycleFiles, RunFiles
+from cgloop.report.rows import ORDER, SYMBOLS, CheckRow, seconds, short, with_error
+from cgloop.rundir import STAGES
+
+HEADLINES = {
+    "pass": "Pass",
+    "fail": "Fail",
+    "inconclusive": "Inconclusive",
+    "none": "No verdict yet",
+}
+MEANINGS = {
+    "pass": "This model may be deployed.",
+    "fail": "This model must not be deployed.",
+    "inconclusive": "The data cannot tell whether this model may be deployed.",
+    "none": "",
+}
+
+
+def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) -> dict[str, Any]:
+    """Verdict, its meaning, the summary, and the reasons behind it.
+
+    Args:
+        run, cycle: what is shown.
+        checks: rows of the cycle.
+    """
+    verdict = (cycle.verdict.get("verdict") if cycle else None) or "none"
+    texts = list(cycle.verdict.get("reasons") or []) if cycle else []
+    summary = str(cycle.verdict.get("summary", "")) if cycle else ""
+    if verdict == "none":
+        summary = _unfinished(run, cycle)
+    # One reason is in the summary already; of several it names the first, and the list says them all.
+    if len(texts) > 1 and any(text in summary for text in texts):
+        summary = _counts(checks)
+    return {
+        "verdict": verdict,
+        "symbol": SYMBOLS.get(verdict, "…"),
+        "word": HEADLINES.get(verdict, verdict),
+        "meaning": MEANINGS.get(verdict, ""),
+        "summary": summary,
+        "reasons": _reasons(texts, checks),
+        "cause": _cause(cycle) if cycle and verdict != "pass" else "",
+        "missing": _missing(run, cycle),
+        "stale": _stale(cycle) if cycle else "",
+    }
+
+
+def _reasons(texts: list[str], checks: list[CheckRow]) -> list[dict[str, str]]:
+    """Each reason with the verdict of the check that it is about, failures first."""
+    verdicts = {f"{row.title} of {row.subject}": row.verdict for row in checks}
+    found = [
+        {"text": text, "verdict": next((v for about, v in verdicts.items() if text.startswith(about)), "fail")}
+        for text in texts
+    ]
+    return sorted(found, key=lambda reason: ORDER.index(reason["verdict"]))
+
+
+def _counts(checks: list[CheckRow]) -> str:
+    """`Of 9 required checks 4 pass, 1 fails and 4 cannot be decided.`"""
+    required = [row.verdict for row in checks if row.required]
+    phrases = {"pass": ("passes", "pass"), "fail": ("fails", "fail"), "inconclusive": ("cannot be decided",) * 2}
+    counts = Counter(verdict if verdict in phrases else "inconclusive" for verdict in required)
+    parts = [
+        f"{counts[verdict]} {forms[counts[verdict] != 1]}" for verdict, forms in phrases.items() if counts[verdict]
+    ]
+    return f"Of {len(required)} required checks {listing(parts)}."
+
+
+def _stale(cycle: CycleFiles) -> str:
+    """Which stages were run again after the verdict was given."""
+    judged = cycle.verdict.get("results") or {}
+    changed = [s for s, digest in judged.items() if s in cycle.records and cycle.records[s]["result_digest"] != digest]
+    if not changed:
+        return ""
+    return f"This verdict is older than the results of {listing(changed, 8)}; the same command judges again."
+
+
+def _unfinished(run: RunFiles, cycle: CycleFiles | None) -> str:
+    if cycle is None or not cycle.records:
+        return "Nothing was finished in this run yet."
+    done = list(cycle.records)
+    return f"Finished so far: {listing(done, 8)}."
+
+
+def _missing(run: RunFiles, cycle: CycleFiles | None) -> str:
+    """Which stages are not there, and why, in one or two sentences."""
+    missing = cycle.missing_stages if cycle is not None else list(STAGES)
+    if not missing:
+        return ""
+    if cycle is not None and cycle.stopped_at_parity:
+        why = "The loop stopped at parity, because the exported artifact and the model differ."
+    elif run.last_event.get("event") == "interrupted":
+        reason = run.last_event.get("reason", "no reason given")
+        why = f"The run was interrupted ({reason}); the same command continues it."
+    else:
+        why = "The run has not come to its end; the same command continues it."
+    many = len(missing) > 1
+    return f"{why} The stage{'s' if many else ''} {listing(missing, 8)} {'are' if many else 'is'} missing."
+
+
+def _cause(cycle: CycleFiles) -> str:
+    """The crashes in one sentence, and the first of them in its own words."""
+    if not cycle.crashes:
+        return ""
+    counts = Counter(crash["class"] for crash in cycle.crashes)
+    kinds = listing([f"{count} × {name}" for name, count in counts.most_common()])
+    replicas = "replica" if len(cycle.crashes) == 1 else "replicas"
+    return f"{len(cycle.crashes)} {replicas} broke a limit ({kinds}). {cycle.crashes[0]['words']}"
+
+
+def tiles(cycle: CycleFiles) -> list[dict[str, str]]:
+    """Name, value and context of the few figures that everybody asks for first."""
+    forces = cycle.read("train/forces.json")
+    found = []
+    if forces.get("rmse_full") is not None:
+        found.append(
+            _tile(
+                "Force RMSE",
+                short(forces["rmse_full"], 4),
+                "kcal/mol/Å, held-out frames",
+                f"prior alone {_plain(forces.get('rmse_prior'))}, no model {_plain(forces.get('rmse_zero'))}",
+            )
+        )
+    for check in cycle.check("stability.survival")[:1]:
+        detail = check.get("detail") or {}
+        fractions = detail.get("fractions") or []
+        whole = sum(part >= 1 for part in fractions)
+        found.append(
+            _tile(
+                "Survival",
+                f"{whole} of {len(fractions)}",
+                "replica runs in NVT and NVE",
+                f"{_plain(detail.get('survived_ns'))} of {_plain(detail.get('asked_ns'))} ns",
+            )
+        )
+    for check in cycle.check("nvt.temperature")[:1]:
+        detail = check.get("detail") or {}
+        if detail.get("mean_K") is not None:
+            found.append(
+                _tile(
+                    "Temperature",
+                    with_error(detail["mean_K"], detail.get("error_K"), "K"),
+                    "mean in NVT",
+                    f"target {_plain(detail.get('target_K'))} K",
+                )
+            )
+    for check in cycle.check("nve.drift")[:1]:
+        detail = check.get("detail") or {}
+        if detail.get("mean_slope") is not None:
+            found.append(
+                _tile(
+                    "Energy drift",
+                    with_error(detail["mean_slope"], check.get("error")),
+                    "kcal/mol/ns in NVE",
+                    f"limit {_plain(check.get('threshold'), 3)}",
+                )
+            )
+    for name, title, unit in (("structure.rmsd", "RMSD to native", "Å"), ("structure.q", "Native contacts Q", "")):
+        for check in cycle.check(name)[:1]:
+            detail = check.get("detail") or {}
+            if detail.get("mean_model") is not None:
+                found.append(
+                    _tile(
+                        title,
+                        f"{short(detail['mean_model'])} {unit}".strip(),
+                        "mean in NVT",
+                        f"reference {_plain(detail.get('mean_reference'), 3)} {unit}".strip(),
+                    )
+                )
+    return found  # fmt: skip
+
+
+def _tile(name: str, value: str, unit: str, context: str) -> dict[str, str]:
+    return {"name": name, "value": value, "unit": unit, "context": context}
+
+
+def _plain(value: Any, digits: int = 4) -> str:
+    return short(value, digits) if isinstance(value, int | float) else "–"
+
+
+def cycle_table(run: RunFiles) -> list[dict[str, str]]:
+    """One row per cycle, newest first."""
+    rows = []
+    for cycle in reversed(run.cycles):
+        verdict = cycle.verdict.get("verdict") or "none"
+        forces = cycle.read("train/forces.json")
+        survival = [c.get("detail", {}).get("fractions") or [] for c in cycle.check("stability.survival")]
+        parts = [part for fractions in survival for part in fractions]
+        drift = next(iter(cycle.check("nve.drift")), {})
+        spent = sum(r["seconds"] for r in cycle.records.values() if not r["shared"])
+        rows.append(
+            {
+                "index": str(cycle.index),
+                "verdict": verdict,
+                "symbol": SYMBOLS.get(verdict, "…"),
+                "word": HEADLINES.get(verdict, verdict),
+                "rmse": _plain(forces.get("rmse_full")),
+                "survival": f"{sum(part >= 1 for part in parts)} of {len(parts)}" if parts else "–",
+                "drift": with_error(drift.get("value"), drift.get("error")) if drift else "–",
+                "crashes": str(len(cycle.crashes)) if "feedback" in cycle.records else "–",
+                "seconds": seconds(spent),
+                "summary": str(cycle.verdict.get("summary", "")),
+            }
+        )
+    return rows
+
+
+def subject_line(cycle: CycleFiles) -> str:
+    """`cln025 (YYDPETGTWY, 10 beads) at 320 K`."""
+    manifest = cycle.read("prep/manifest.json")
+    proteins = manifest.get("proteins") or {}
+    parts = [
+        f"{name} ({entry.get('sequence', '')[:40]}{'…' if len(entry.get('sequence', '')) > 40 else ''}, "
+        f"{entry.get('beads', '?')} beads)"
+        for name, entry in proteins.items()
+    ]
+    temperature = manifest.get("temperature_K")
+    at = f" at {short(temperature, 4)} K" if temperature else ""
+    return f"{listing(parts, 3)}{at}" if parts else ""
