@@ -49,13 +49,24 @@ class SplitConfig(Section):
         return self
 
 
+class ForceMapConfig(Section):
+    """How `projection: optimal` and `aggforce` find their map; for the others it is found for comparison only."""
+
+    frames: int = Field(1000, ge=10, le=5000, description="training frames that the map is fitted to, at most")
+    l2: float | None = Field(None, ge=0, description="penalty, (kcal/mol/Å)²; default: by cross-validation")
+    rigid_threshold_A: float = Field(1e-3, gt=0, description="distances that vary less are rigid bonds")
+
+
 class DataConfig(Section):
     """Reference data of the run."""
 
     sources: list[SourceConfig] = Field(min_length=1)
     temperature_K: float = Field(gt=0, description="the one temperature of the model")
     mapping: Literal["ca"] = "ca"
-    projection: Literal["basic", "slice"] = Field(
-        "basic", description="basic: sum over CA and its rigid hydrogens; slice: force on CA alone"
+    projection: Literal["optimal", "basic", "slice", "aggforce"] = Field(
+        "basic",
+        description="optimal: least noise; basic: sum over CA and its rigid hydrogens; slice: force on CA alone; "
+        "aggforce: optimal as that package finds it",
     )
+    force_map: ForceMapConfig = ForceMapConfig.model_validate({})
     split: SplitConfig

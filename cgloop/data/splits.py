@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cgloop.config.data import SplitConfig
-from cgloop.data.dataset import SPLITS, TEMPERATURE_TOLERANCE_K
+from cgloop.data.protein import SPLITS, TEMPERATURE_TOLERANCE_K
 from cgloop.errors import UserError
 
 PARTS = ("train", "validation", "test")
@@ -62,6 +62,16 @@ def _time_blocks(n_frames: int, fractions: tuple[float, float, float], gap: int)
     for i, part in enumerate(PARTS):
         codes[bounds[i] + i * gap : bounds[i + 1] + i * gap] = SPLITS[part]
     return codes
+
+
+def train_window(n_frames: int, replica: int, config: SplitConfig) -> int:
+    """How many of the first frames of a trajectory train, if all its frames are kept.
+
+    Fewer kept frames move the bounds of time blocks to the left: a frame beyond them may then serve another part.
+    """
+    if config.by == "replica":
+        return n_frames if replica in (config.train or ()) else 0
+    return int((_time_blocks(n_frames, config.fractions, config.gap_frames) == SPLITS["train"]).sum())
 
 
 def _require_frames(

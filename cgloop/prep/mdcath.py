@@ -17,6 +17,7 @@ import numpy as np
 
 from cgloop.errors import UserError
 from cgloop.prep.mapping import Atom, parse_pdb
+from cgloop.prep.reference import ALL_FRAMES, Block, Frames
 
 log = logging.getLogger("cgloop.prep")
 
@@ -29,22 +30,7 @@ _TEMPERATURE = re.compile(r"(?:sims)?(\d+(?:\.\d+)?)K?")
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """Consecutive frames of one trajectory; f frames, A atoms.
-
-    Attributes:
-        source_frame: int [f], indices in the trajectory.
-        positions: [f, A, 3], Å.
-        forces: [f, A, 3], kcal/mol/Å.
-    """
-
-    source_frame: np.ndarray
-    positions: np.ndarray
-    forces: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
+class MdcathTrajectory:
     """One replica at one temperature; `blocks` reads it."""
 
     file: Path
@@ -54,43 +40,47 @@ class Trajectory:
     n_frames: int
 
     @property
-    def label(self) -> str:
-        return f"{self.temperature_K:g} K, replica {self.replica}"
+    def where(self) -> str:
+        return f"{self.file}, {self.group.name}"
 
-    def blocks(self, stride: int = 1) -> Iterator[Block]:
-        """Every `stride`-th frame, in order, in blocks of bounded size.
+    @property
+    def key(self) -> tuple[float, int]:
+        return self.temperature_K, self.replica
+
+    def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
+        """The wanted frames, in order, in blocks of bounded size.
 
         Raises:
             UserError: the file is damaged here.
         """
         coords, forces = self.group["coords"], self.group["forces"]
-        for start, stop in _block_bounds(coords, self.n_frames, stride):
+        for wanted in _block_ranges(coords, frames.of(self.n_frames)):
             yield Block(
-                source_frame=np.arange(start, stop, stride),
-                positions=self._read(coords, start, stop, stride),
-                forces=self._read(forces, start, stop, stride),
+                source_frame=np.array(wanted),
+                positions=self._read(coords, wanted),
+                forces=self._read(forces, wanted),
             )
 
-    def _read(self, dataset: h5py.Dataset, start: int, stop: int, stride: int) -> np.ndarray:
+    def _read(self, dataset: h5py.Dataset, wanted: range) -> np.ndarray:
         try:
-            return np.asarray(dataset[start:stop:stride], np.float32)
+            return np.asarray(dataset[wanted.start : wanted.stop : wanted.step], np.float32)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"damaged HDF5 file, frames {start}–{stop - 1} cannot be read: {error}",
+                f"damaged HDF5 file, frames {wanted.start}–{wanted[-1]} cannot be read: {error}",
                 where=f"{self.file}, {dataset.name}",
                 remedy=FETCH_AGAIN,
             ) from None
 
 
-def _block_bounds(dataset: h5py.Dataset, n_frames: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Bounds of blocks that are multiples of the stride and, where memory allows, of the file's chunks."""
+def _block_ranges(dataset: h5py.Dataset, wanted: range) -> Iterator[range]:
+    """Consecutive parts of `wanted`, of bounded size and, where memory allows, whole chunks of the file."""
     frame_bytes = 4 * int(np.prod(dataset.shape[1:]))
     size = max(1, BLOCK_BYTES // frame_bytes)
-    unit = int(np.lcm(stride, dataset.chunks[0] if dataset.chunks else 1))
-    unit = unit if unit <= size else stride
-    size = max(unit, size // unit * unit)
-    for start in range(0, n_frames, size):
-        yield start, min(start + size, n_frames)
+    unit = int(np.lcm(wanted.step, dataset.chunks[0] if dataset.chunks else 1)) // wanted.step
+    size = max(1, size // wanted.step)
+    size = size // unit * unit if unit <= size else size
+    for first in range(0, len(wanted), size):
+        yield wanted[first : first + size]
 
 
 class MdcathFile:
@@ -141,7 +131,7 @@ class MdcathFile:
 
     def select(
         self, temperatures_K: Sequence[float] | None = None, replicas: Sequence[int] | None = None
-    ) -> list[Trajectory]:
+    ) -> list[MdcathTrajectory]:
         """Trajectories at these temperatures with these replica ids; None means all.
 
         Raises:
@@ -191,7 +181,7 @@ class MdcathFile:
             raise UserError("the PDB text has no atoms", where=where)
         return atoms
 
-    def _find_trajectories(self) -> list[Trajectory]:
+    def _find_trajectories(self) -> list[MdcathTrajectory]:
         found = []
         for name, group in self._group.items():
             match = _TEMPERATURE.fullmatch(name)
@@ -201,7 +191,7 @@ class MdcathFile:
                 if isinstance(item, h5py.Group) and replica.isdigit():
                     n_frames = self._count_frames(item)
                     if n_frames:
-                        found.append(Trajectory(self.path, item, float(match[1]), int(replica), n_frames))
+                        found.append(MdcathTrajectory(self.path, item, float(match[1]), int(replica), n_frames))
                     else:
                         self.empty.append(f"{name}/{replica}")
         return sorted(found, key=lambda t: (t.temperature_K, t.replica))

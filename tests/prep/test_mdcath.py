@@ -8,6 +8,7 @@ from synthetic_mdcath import Residue, build, chain_of, frames_of, write_mdcath
 from cgloop.errors import UserError
 from cgloop.prep import mdcath
 from cgloop.prep.mdcath import MdcathFile
+from cgloop.prep.reference import Frames
 
 
 @pytest.fixture
@@ -29,18 +30,20 @@ def test_trajectories_of_any_length_and_either_group_name(tmp_path, molecule):
         assert [t.replica for t in file.select([320.0], [2])] == [2]
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3, 5])
-def test_blocks_are_the_frames_whatever_the_block_size(tmp_path, molecule, monkeypatch, stride):
+@pytest.mark.parametrize("wanted", [
+    Frames(), Frames(stride=2), Frames(stride=3), Frames(stride=5), Frames(3, 31, 2), Frames(11, None), Frames(0, 1),
+])  # fmt: skip
+def test_blocks_are_the_frames_whatever_the_block_size(tmp_path, molecule, monkeypatch, wanted):
     positions, forces = frames_of(molecule, 40)
     path = write_mdcath(tmp_path / "a.h5", molecule, {"320/0": (positions, forces)})
     monkeypatch.setattr(mdcath, "BLOCK_BYTES", 12 * len(molecule.names) * 10)
     with MdcathFile(path) as file:
-        blocks = list(file.trajectories[0].blocks(stride))
-    assert len(blocks) > 3
+        blocks = list(file.trajectories[0].blocks(wanted))
+    frames = slice(wanted.start, wanted.stop, wanted.stride)
     assert max(len(block.positions) for block in blocks) <= 15
-    np.testing.assert_array_equal(np.concatenate([b.source_frame for b in blocks]), np.arange(0, 40, stride))
-    np.testing.assert_array_equal(np.concatenate([b.positions for b in blocks]), positions[::stride])
-    np.testing.assert_array_equal(np.concatenate([b.forces for b in blocks]), forces[::stride])
+    np.testing.assert_array_equal(np.concatenate([b.source_frame for b in blocks]), np.arange(40)[frames])
+    np.testing.assert_array_equal(np.concatenate([b.positions for b in blocks]), positions[frames])
+    np.testing.assert_array_equal(np.concatenate([b.forces for b in blocks]), forces[frames])
 
 
 def test_hydrogens_from_any_of_the_three_sources(tmp_path, molecule):

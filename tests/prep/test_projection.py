@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from synthetic_mdcath import Residue, build, frames_of
 
-from cgloop.prep.projection import force_map
+from cgloop.prep.projection import MatrixMap, force_map
 
 GLYCINE = Residue(name="GLY", resid=2, extra=[("HA3", "H", (0.0, 0.6, -0.9))])
 FAR = Residue(resid=3, extra=[("CB", "C", (0.0, 1.2, -0.9)), ("HB1", "H", (0.0, 1.6, -1.5))])
@@ -85,3 +85,24 @@ def test_order_of_atoms_does_not_matter(seed):
     plain = force_map("basic", np.array(molecule.ca), hydrogens(molecule), molecule.positions)
     mixed = force_map("basic", place[molecule.ca], hydrogens(molecule)[order], molecule.positions[order])
     np.testing.assert_allclose(mixed.project(forces[:, order]), plain.project(forces), atol=1e-4)
+
+
+@pytest.mark.parametrize("projection", ["basic", "slice"])
+def test_weights_are_the_map_as_a_matrix(molecule, projection):
+    mapping = force_map(projection, np.array(molecule.ca), hydrogens(molecule), molecule.positions)
+    forces = frames_of(molecule, 5)[1]
+    weights = mapping.weights(len(molecule.names))
+    np.testing.assert_allclose(MatrixMap(weights).project(forces), mapping.project(forces), rtol=1e-6, atol=1e-5)
+
+
+def test_a_broken_frame_does_not_touch_its_neighbours(molecule):
+    random = np.random.default_rng(0)
+    mapping = MatrixMap(random.normal(size=(3, len(molecule.names))))
+    forces = frames_of(molecule, 5)[1]
+    expected = mapping.project(forces)
+    forces[2] = np.nan
+    forces[3, 0] = np.inf
+    with np.errstate(invalid="ignore"):
+        found = mapping.project(forces)
+    np.testing.assert_array_equal(found[[0, 1, 4]], expected[[0, 1, 4]])
+    assert not np.isfinite(found[2:4]).any(axis=(1, 2)).all()

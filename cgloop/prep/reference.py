@@ -1,0 +1,95 @@
+"""What preparation needs of an all-atom source, whatever its format."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cgloop.prep.mapping import Atom
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Which frames of a trajectory are wanted: `range(start, stop, stride)`; stop None means to its end."""
+
+    start: int = 0
+    stop: int | None = None
+    stride: int = 1
+
+    def of(self, n_frames: int) -> range:
+        """Indices in a trajectory of `n_frames` frames."""
+        return range(n_frames)[self.start : self.stop : self.stride]
+
+    def part(self, first: int, last: int) -> "Frames":
+        """The wanted frames number `first` to `last - 1`."""
+        return Frames(self.start + first * self.stride, self.start + (last - 1) * self.stride + 1, self.stride)
+
+
+ALL_FRAMES = Frames()
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive wanted frames of one trajectory; f frames, A atoms.
+
+    Attributes:
+        source_frame: int [f], indices in the trajectory.
+        positions: [f, A, 3], Å.
+        forces: [f, A, 3], kcal/mol/Å.
+    """
+
+    source_frame: np.ndarray
+    positions: np.ndarray
+    forces: np.ndarray
+
+
+class Trajectory(Protocol):
+    """One replica at one temperature."""
+
+    @property
+    def temperature_K(self) -> float: ...
+
+    @property
+    def replica(self) -> int: ...
+
+    @property
+    def n_frames(self) -> int: ...
+
+    @property
+    def where(self) -> str:
+        """File, and the place in it, for messages."""
+
+    @property
+    def key(self) -> tuple[float, int]:
+        """(temperature in K, replica)."""
+
+    def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
+        """The wanted frames, in order, in blocks of bounded size. Raises UserError if the file is damaged there."""
+
+
+class Reference(Protocol):
+    """An open source; use as a context manager.
+
+    Attributes:
+        path: shown in messages.
+        name: id of the protein.
+        atoms: of the protein, one per row of positions and forces.
+        empty: names of trajectories without frames.
+    """
+
+    path: Path
+    name: str
+    atoms: list[Atom]
+    empty: list[str]
+
+    def is_hydrogen(self) -> np.ndarray:
+        """bool [A]."""
+
+    def select(self, temperatures_K: Sequence[float] | None, replicas: Sequence[int] | None) -> Sequence[Trajectory]:
+        """Trajectories at these temperatures with these replica ids; None means all. Raises UserError for others."""
+
+    def __enter__(self) -> "Reference": ...
+
+    def __exit__(self, *exception: Any) -> None: ...

@@ -1,0 +1,215 @@
+"""One protein: all-atom trajectories in, its file of the data set out, a block of frames at a time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cgloop.config.data import DataConfig
+from cgloop.data.dataset import SPLITS, ProteinWriter
+from cgloop.data.noise import METHOD, choose_frames, estimate_noise
+from cgloop.data.protein import TEMPERATURE_TOLERANCE_K
+from cgloop.data.splits import assign_splits, train_window
+from cgloop.interrupt import check_stop
+from cgloop.prep.fitting import Maps, fit_maps, read_sample, tell_fit
+from cgloop.prep.mapping import Beads, map_to_ca
+from cgloop.prep.quarantine import GOOD, Limits, TrajectoryRecord, all_atom_reasons, bead_reasons
+from cgloop.prep.reference import Frames, Reference, Trajectory
+from cgloop.prep.tally import Tally, summarise
+
+Advance = Callable[[int, int], None]
+"""Told how many frames were read, and how many of them were kept."""
+
+FITTED = ("optimal", "aggforce")
+"""Projections whose map depends on frames."""
+
+CAUTION = 0.8
+"""Of the frames that train if none is quarantined, the first part that serves the fit of time blocks."""
+
+
+@dataclass(frozen=True)
+class ProteinResult:
+    """What became of one protein: entries for `quarantine.json` and `projection.json`."""
+
+    name: str
+    quarantine: dict[str, Any]
+    projection: dict[str, Any]
+
+
+def prepare_protein(
+    reference: Reference,
+    trajectories: Sequence[Trajectory],
+    frames: Frames,
+    config: DataConfig,
+    out: Path,
+    attributes: Mapping[str, Any],
+    advance: Advance = lambda read, kept: None,
+) -> ProteinResult:
+    """Write the file of one protein.
+
+    Args:
+        reference: an open source.
+        trajectories: of it, those that are wanted.
+        frames: which of their frames.
+        config: the section `data`.
+        out: file to write.
+        attributes: stored on it.
+        advance: called after each block.
+
+    Raises:
+        UserError: an unknown residue, too many bad frames, too few for the split, no map of the wanted kind.
+    """
+    beads = map_to_ca(reference.atoms, reference.path)
+    job = _Job(reference, trajectories, frames, config, beads, out, attributes, advance)
+    result, kept = job.run(_first_windows(job))
+    if kept is not None:
+        # Frames of the fit were not for training after all: many frames at an end are bad. Now their number is known.
+        result, _ = job.run({key: train_window(count, key[1], config.split) for key, count in kept.items()})
+    return result
+
+
+def _first_windows(job: "_Job") -> dict[tuple[float, int], int]:
+    """Of each trajectory, how many of the first wanted frames are surely for training unless very many are bad."""
+    windows = {}
+    for trajectory in job.trajectories:
+        count = train_window(len(job.frames.of(trajectory.n_frames)), trajectory.replica, job.config.split)
+        windows[trajectory.key] = int(CAUTION * count) if job.config.split.by == "time_block" else count
+    return windows
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    reference: Reference
+    trajectories: Sequence[Trajectory]
+    frames: Frames
+    config: DataConfig
+    beads: Beads
+    out: Path
+    attributes: Mapping[str, Any]
+    advance: Advance
+
+    def run(
+        self, windows: Mapping[tuple[float, int], int]
+    ) -> tuple[ProteinResult, dict[tuple[float, int], int] | None]:
+        """Fit and write; and the number of kept frames of each trajectory if the fit has to be repeated."""
+        limits = Limits()
+        maps = self._maps(windows, limits)
+        beads = {name: getattr(self.beads, name) for name in ("residue_type", "chain", "resid", "native", "linked")}
+        records, tally = [], Tally()
+        with ProteinWriter(self.out, beads, self.attributes) as writer:
+            for trajectory in self.trajectories:
+                records.append(self._stream(trajectory, maps, limits, writer, tally))
+            split = assign_splits(
+                writer.rows("replica"),
+                writer.rows("temperature_K"),
+                self.config.split,
+                model_temperature_K=self.config.temperature_K,
+                where=self.reference.path,
+            )
+            writer.finish(split)
+            leaked = self._outside_training(maps, writer, split)
+            if leaked and maps.chosen in FITTED:
+                return ProteinResult(self.reference.name, {}, {}), _count(writer)
+            projection = self._report(maps, writer, split, tally)
+            writer.describe(_noise_attributes(projection))
+            if maps.chosen in FITTED:
+                weights = maps.by_name[maps.chosen].weights(len(self.reference.atoms))
+                writer.attach("force_map", weights.astype(np.float32))
+        tell_fit(self.reference.name, maps)
+        quarantine = {
+            "trajectories": [record.to_json() for record in records],
+            "empty_groups": self.reference.empty,
+            "beads": len(self.beads.atom),
+        }
+        return ProteinResult(self.reference.name, quarantine, projection), None
+
+    def _maps(self, windows: Mapping[tuple[float, int], int], limits: Limits) -> Maps:
+        fitted_to = [t for t in self.trajectories if self._at_model_temperature(np.array(t.temperature_K))]
+        sample = read_sample(
+            fitted_to, self.frames, lambda t: windows[t.key], self.beads, limits, self.config.force_map.frames
+        )
+        structure = np.array([atom.position for atom in self.reference.atoms])
+        hydrogen = self.reference.is_hydrogen()
+        return fit_maps(self.config.projection, sample, self.beads, hydrogen, structure, self.config.force_map)
+
+    def _at_model_temperature(self, temperature_K: np.ndarray) -> np.ndarray:
+        return np.abs(temperature_K - self.config.temperature_K) < TEMPERATURE_TOLERANCE_K
+
+    def _stream(
+        self, trajectory: Trajectory, maps: Maps, limits: Limits, writer: ProteinWriter, tally: Tally
+    ) -> TrajectoryRecord:
+        """Copy the good frames of one trajectory, block by block, as beads."""
+        record = TrajectoryRecord(trajectory.temperature_K, trajectory.replica)
+        for block in trajectory.blocks(self.frames):
+            check_stop()
+            positions = block.positions[:, self.beads.atom]
+            with np.errstate(over="ignore", invalid="ignore"):
+                stored, mapped = maps.project(trajectory, block)
+            reasons = all_atom_reasons(block.positions, block.forces)
+            of_beads = bead_reasons(positions, stored, self.beads.linked, limits)
+            reasons = np.where(reasons == GOOD, of_beads, reasons)
+            record.add(block.source_frame, reasons)
+            good = reasons == GOOD
+            n_good = int(good.sum())
+            writer.append(
+                positions[good],
+                stored[good],
+                np.full(n_good, trajectory.temperature_K),
+                np.full(n_good, trajectory.replica),
+                block.source_frame[good],
+            )
+            tally.add(positions[good], {name: forces[good] for name, forces in mapped.items()})
+            self.advance(len(good), n_good)
+        record.require_mostly_good(limits, trajectory.where)
+        return record
+
+    def _outside_training(self, maps: Maps, writer: ProteinWriter, split: np.ndarray) -> int:
+        """Frames of the fit that ended in another part than training."""
+        temperature, replica, frame = (writer.rows(f) for f in ("temperature_K", "replica", "source_frame"))
+        leaked = 0
+        for key, (frames, _) in maps.fold_of.items():
+            here = (np.abs(temperature - key[0]) < TEMPERATURE_TOLERANCE_K) & (replica == key[1])
+            leaked += int((np.isin(frame, frames) & here & (split != SPLITS["train"])).sum())
+        return leaked
+
+    def _report(self, maps: Maps, writer: ProteinWriter, split: np.ndarray, tally: Tally) -> dict[str, Any]:
+        temperature, replica = writer.rows("temperature_K"), writer.rows("replica")
+        at_model = self._at_model_temperature(temperature)
+        held_out = at_model & np.isin(split, (SPLITS["validation"], SPLITS["test"]))
+        rows = np.flatnonzero(at_model)
+        rows = rows[choose_frames(len(rows))]
+        noise = estimate_noise(*writer.frames(rows), self.beads.linked, replica[rows])
+        n_atoms = len(self.reference.atoms)
+        return {
+            "method": maps.chosen,
+            "fit": dict(maps.facts),
+            **summarise(tally, temperature, replica, held_out, len(self.beads.atom)),
+            "keeps_rigid_bonds": {
+                name: maps.groups.hold(one.weights(n_atoms)) if maps.groups else None
+                for name, one in maps.by_name.items()
+            },
+            "noise": None if noise is None else {**vars(noise), "method": METHOD},
+        }
+
+
+def _count(writer: ProteinWriter) -> dict[tuple[float, int], int]:
+    """Kept frames of each trajectory."""
+    keys = zip(writer.rows("temperature_K").tolist(), writer.rows("replica").tolist(), strict=True)
+    counts: dict[tuple[float, int], int] = {}
+    for key in keys:
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def _noise_attributes(projection: Mapping[str, Any]) -> dict[str, Any]:
+    noise = projection["noise"]
+    if noise is None:
+        return {}
+    return {
+        "force_noise": noise["rms"],
+        "force_noise_error": noise["error"],
+        "force_noise_unit": "kcal/mol/angstrom, root mean square of a component",
+        "force_noise_method": noise["method"],
+    }
