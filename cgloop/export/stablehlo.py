@@ -86,7 +86,7 @@ def _without_locations() -> Iterator[None]:
             jax.config.update(name, value)
 
 
-_LOCATION = re.compile(r' loc\((?:#loc\d*|unknown|"[^"]*")\)')
+_LOCATION = re.compile(r' loc\((?:#loc\d*|unknown|"[^"]*"(?:\(#loc\d*\))?)\)')
 
 
 def readable_text(exported: export.Exported) -> str:

@@ -43,11 +43,12 @@ def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
         closest = jax.ops.segment_min(apart, graph.replica[graph.receivers], n_replicas)
         length = jnp.linalg.norm(positions[graph.bonds[:, 1]] - positions[graph.bonds[:, 0]], axis=-1)
         deviation = jnp.where(graph.bond_mask, jnp.abs(length / bond_mean - 1.0), 0.0)
-        stretch = jax.ops.segment_max(deviation, graph.replica[graph.bonds[:, 0]], n_replicas)
+        # A replica without bonds has no maximum: −inf.
+        stretch = jnp.maximum(jax.ops.segment_max(deviation, graph.replica[graph.bonds[:, 0]], n_replicas), 0.0)
         strength = jnp.where(graph.bead_mask, jnp.linalg.norm(forces, axis=-1), 0.0)
         strongest = jax.ops.segment_max(strength, graph.replica, n_replicas)
         sound = jnp.isfinite(terms).all(axis=1) & jnp.isfinite(strongest) & jnp.isfinite(stretch)
-        rest = jnp.stack([closest, jnp.maximum(stretch, 0.0), strongest, sound.astype(jnp.float32)], axis=1)
+        rest = jnp.stack([closest, stretch, strongest, sound.astype(jnp.float32)], axis=1)
         return forces, jnp.concatenate([terms, rest], axis=1)
 
     return Compiled(jax.jit(function), cutoff_A)

@@ -90,11 +90,7 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
             for case in CASES:
                 check_stop()
                 setup = make_setup(case, compiled, frames.system, frames.positions, config.md.skin_A, config.run.seed)
-                if setup.system is not frames.system:
-                    reference_here = Reference(model, params, setup.system)
-                else:
-                    reference_here = reference
-                found = compare(setup, reference_here, thermal_energy(bundle.temperature_K))
+                found = compare(setup, reference.of(setup.system), thermal_energy(bundle.temperature_K))
                 rows += [Row(case, frames, difference) for difference in found]
                 bar.advance(1, case=case)
     same = same_parameters(params, bundle.params)

@@ -1,6 +1,7 @@
 """The conditions under which `parity` compares the artifact in LAMMPS with the model in JAX."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -41,16 +42,23 @@ class Reference:
         model, params: the energy function.
         system: the protein.
         """
-        self.model, self.params, self._system = model, params, system
-        self._edges = max(1, system.n_beads * (system.n_beads - 1))
         self._function = jax.jit(partial(energy_and_forces, model, params))
+        self._cutoff, self._system = model.cutoff_A, system
+        n = system.n_beads
+        # The same sizes for every frame, and for the protein with a bond missing: one compilation.
+        self._sizes = _sizes(system) | {"edges": max(1, n * (n - 1))}
+
+    def of(self, system: System) -> "Reference":
+        """The same for a system of as many beads, and not more bonds."""
+        other = copy(self)
+        other._system = system
+        return other
 
     def __call__(self, frame: np.ndarray, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """Forces [N, 3] in kcal/mol/Å and energy terms [5] in kcal/mol of a frame [N, 3] in Å."""
         centred = frame - frame.mean(axis=0)
-        system = self._system
-        graph = build_graph(system.residue_type, system.linked, centred, self.model.cutoff_A, edge_capacity=self._edges)
-        _, forces, terms = self._function(centred.astype(dtype), graph)
+        graph = build_graph(self._system.residue_type, self._system.linked, centred, self._cutoff)
+        _, forces, terms = self._function(centred.astype(dtype), pad_graph(graph, **self._sizes))
         return np.asarray(forces, float), np.asarray(terms, float)[0]
 
 
@@ -123,11 +131,11 @@ def make_setup(case: str, compiled: Compiled, system: System, frames: np.ndarray
         order = random.permutation(system.n_beads)
         return replace(setup, order=order, evaluate=_on_graphs(compiled, system, order, {"edges": room}))
     if case == "two chains":
-        sizes = _sizes(system, frames[0]) | {"edges": room}
+        sizes = _sizes(system) | {"edges": room}
         system = _cut_in_two(system)
         return replace(setup, system=system, evaluate=_on_graphs(compiled, system, setup.order, sizes))
     if case == "padded":
-        sizes = {name: size + 3 for name, size in (_sizes(system, frames[0]) | {"edges": room}).items()}
+        sizes = {name: size + 3 for name, size in (_sizes(system) | {"edges": room}).items()}
         return replace(setup, evaluate=_on_graphs(compiled, system, setup.order, sizes))
     if case == "replicas":
         return replace(setup, copies=N_COPIES)
@@ -138,8 +146,10 @@ def make_setup(case: str, compiled: Compiled, system: System, frames: np.ndarray
     return setup
 
 
-def _sizes(system: System, frame: np.ndarray) -> dict[str, int]:
-    graph = build_graph(system.residue_type, system.linked, frame, 0.0)
+def _sizes(system: System) -> dict[str, int]:
+    """Sizes of a graph of one replica without edges, at least 1."""
+    apart = np.arange(3.0 * system.n_beads).reshape(-1, 3)
+    graph = build_graph(system.residue_type, system.linked, apart, 0.0)
     return {name: max(1, size) for name, size in graph_sizes(graph).items()}
 
 

@@ -53,7 +53,11 @@ class Probe:
 
 
 class GraphEvaluator:
-    """Evaluates one replica on a graph of any making, padded to given sizes."""
+    """Evaluates one replica on a graph of any making, padded to given sizes.
+
+    Edges, bonds, angles and dihedrals are padded before beads are, so that their padding refers to a real bead: what
+    leaks there is seen.
+    """
 
     def __init__(self, compiled: Compiled, make_graph: Callable[[np.ndarray], Graph], sizes: dict[str, int]):
         """Args:
@@ -66,5 +70,7 @@ class GraphEvaluator:
     def __call__(self, positions: np.ndarray) -> Evaluation:
         """Evaluate [1, N, 3] in Å."""
         centred = positions - positions.mean(axis=1, keepdims=True)
-        graph = pad_graph(self._make_graph(centred), **self._sizes)
+        outer = {name: self._sizes[name] for name in ("beads", "replicas") if name in self._sizes}
+        inner = {name: size for name, size in self._sizes.items() if name not in outer}
+        graph = pad_graph(pad_graph(self._make_graph(centred), **inner), **outer)
         return evaluate_graph(self._compiled, centred, graph, np.ones(len(graph.bonds), np.float32))

@@ -1,0 +1,175 @@
+"""The files of a stage: read back by other programs, and the same bytes every time."""
+
+import h5py
+import MDAnalysis
+import numpy as np
+import pytest
+
+from cgloop.md.evaluation import N_TERMS
+from cgloop.md.monitors import Violation
+from cgloop.md.observables import ObservablesWriter, StageInfo
+from cgloop.md.recorder import Clock, CrashWriter, Recorder, Snapshot
+from cgloop.md.trajectory import TrajectoryWriter, write_topology
+from cgloop.units import KB
+from tests.md.model_worlds import system
+from tests.md.worlds import chain_frames, evaluation
+
+N_BEADS, REPLICAS = 6, [0, 2]
+CLOCK = Clock(timestep_fs=4.0, equilibration_steps=10, steps=50)
+
+
+def snapshots(n=60, broken_from=None):
+    """Steps 1 … n of two replicas that move a little; the second one breaks at a step."""
+    frames = chain_frames(2, N_BEADS)
+    for step in range(1, n + 1):
+        alive = np.array([True, broken_from is None or step < broken_from])
+        energies = np.array([1.0, 2.0]) * step
+        kinetic = np.array([3.0, 4.0])
+        yield Snapshot(
+            step=step,
+            positions=frames + 0.01 * step,
+            velocities=np.full((2, N_BEADS, 3), 1e-3 * step),
+            evaluation=evaluation(np.full((2, N_BEADS, 3), float(step)), energies),
+            kinetic=kinetic,
+            temperature_K=2 * kinetic / (3 * N_BEADS * KB),
+            alive=alive,
+        )
+
+
+def test_trajectory_opens_in_mdanalysis(tmp_path):
+    one = system(N_BEADS)
+    write_topology(tmp_path / "topology.pdb", one, chain_frames(1, N_BEADS)[0])
+    with TrajectoryWriter(tmp_path, CLOCK, REPLICAS, N_BEADS, every_steps=5) as writer:
+        for snapshot in snapshots(broken_from=33):
+            writer.observe(snapshot)
+    universe = MDAnalysis.Universe(tmp_path / "topology.pdb", tmp_path / "replica_000.dcd")
+    assert [r.resname for r in universe.residues] == ["TYR", "TYR", "ASP", "PRO", "GLU", "THR"]
+    assert (universe.atoms.names == "CA").all()
+    assert len(universe.bonds) == N_BEADS - 1
+    # Steps 15, 20, … 60: production begins at step 10.
+    assert len(universe.trajectory) == 10
+    assert universe.trajectory.dt == pytest.approx(0.02, rel=1e-4)
+    np.testing.assert_allclose(universe.trajectory[0].positions, (chain_frames(2, N_BEADS) + 0.15)[0], atol=1e-5)
+    np.testing.assert_allclose(universe.trajectory[9].positions, (chain_frames(2, N_BEADS) + 0.60)[0], atol=1e-5)
+    # The broken replica's last frame is that of step 30.
+    assert len(MDAnalysis.Universe(tmp_path / "topology.pdb", tmp_path / "replica_002.dcd").trajectory) == 4
+
+
+def test_trajectory_has_no_time_of_day(tmp_path, monkeypatch):
+    contents = []
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv("TZ", "UTC" if folder == "first" else "Asia/Tokyo")
+        with TrajectoryWriter(tmp_path / folder, CLOCK, REPLICAS, N_BEADS, 5) as writer:
+            for snapshot in snapshots():
+                writer.observe(snapshot)
+        contents.append((tmp_path / folder / "replica_000.dcd").read_bytes())
+    assert contents[0] == contents[1]
+    assert b"reated" not in contents[0]
+
+
+def test_topology_of_several_chains(tmp_path):
+    one = system(12, chains=2)
+    write_topology(tmp_path / "topology.pdb", one, one.native)
+    universe = MDAnalysis.Universe(tmp_path / "topology.pdb")
+    assert list(universe.segments.segids) == ["A", "B"]
+    assert len(universe.bonds) == 10
+    np.testing.assert_allclose(universe.atoms.positions, one.native, atol=1e-3)
+
+
+def info():
+    return StageInfo("helix", "nvt", N_BEADS, 3 * N_BEADS, 320.0, CLOCK)
+
+
+def write_observables(path, broken_from=None):
+    with ObservablesWriter(path, info(), REPLICAS, 5, absent=[1]) as writer:
+        for snapshot in snapshots(broken_from=broken_from):
+            writer.observe(snapshot)
+        ends = {0: {"steps_done": 50, "survived": True}, 1: {"steps_done": 0, "survived": False}}
+        writer.finish({**ends, 2: {"steps_done": 22, "survived": False}})
+
+
+def test_observables(tmp_path):
+    write_observables(tmp_path / "observables.h5", broken_from=33)
+    with h5py.File(tmp_path / "observables.h5") as file:
+        assert dict(file.attrs)["dof"] == 18
+        assert sorted(file) == ["replica_000", "replica_001", "replica_002"]
+        whole, absent, broken = (file[f"replica_{i:03d}"] for i in range(3))
+        np.testing.assert_allclose(whole["time_ps"][:], 0.02 * np.arange(1, 11))
+        np.testing.assert_allclose(whole["potential"][:], np.arange(15, 61, 5))
+        np.testing.assert_allclose(whole["total"][:], whole["kinetic"][:] + whole["potential"][:])
+        np.testing.assert_allclose(whole["terms"][:].sum(axis=1), whole["potential"][:])
+        assert whole["terms"].shape == (10, N_TERMS)
+        assert len(broken["time_ps"]) == 4
+        assert len(absent["time_ps"]) == 0
+        assert not broken.attrs["survived"]
+        assert whole["kinetic"].attrs["unit"] == "kcal/mol"
+
+
+def test_observables_are_written_in_blocks(tmp_path, monkeypatch):
+    write_observables(tmp_path / "one.h5")
+    monkeypatch.setattr("cgloop.md.observables._BLOCK_ROWS", 3)
+    write_observables(tmp_path / "many.h5")
+    with h5py.File(tmp_path / "one.h5") as one, h5py.File(tmp_path / "many.h5") as many:
+        for name in one["replica_000"]:
+            np.testing.assert_array_equal(one["replica_000"][name][:], many["replica_000"][name][:])
+
+
+def test_same_observables_same_bytes(tmp_path):
+    for name in ("a.h5", "b.h5"):
+        write_observables(tmp_path / name)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_recorder_keeps_the_last_steps_in_order():
+    recorder = Recorder(8, 2, N_BEADS)
+    kept = list(snapshots(5))
+    for snapshot in kept:
+        recorder.push(snapshot)
+    assert recorder.history(0)["step"].tolist() == [1, 2, 3, 4, 5]
+    kept = list(snapshots(30))
+    for snapshot in kept:
+        recorder.push(snapshot)
+    history = recorder.history(1)
+    assert history["step"].tolist() == list(range(23, 31))
+    np.testing.assert_array_equal(history["positions"], [s.positions[1] for s in kept[-8:]])
+    np.testing.assert_allclose(history["forces"], [s.evaluation.forces[1] for s in kept[-8:]])
+    np.testing.assert_allclose(history["velocities"], [s.velocities[1] for s in kept[-8:]])
+    np.testing.assert_allclose(history["terms"].sum(axis=1), [s.evaluation.energies[1] for s in kept[-8:]])
+
+
+def test_crash_file(tmp_path):
+    one = system(N_BEADS)
+    recorder = Recorder(8, 2, N_BEADS)
+    for snapshot in snapshots(30):
+        recorder.push(snapshot)
+    history = recorder.history(1)
+    history["forces"][-1, 3] = np.nan
+    split = np.arange(N_TERMS * N_BEADS * 3, dtype=float).reshape(N_TERMS, N_BEADS, 3)
+    writer = CrashWriter(tmp_path, "nvt", one, 320.0, CLOCK, lambda x: split)
+    path = writer.write(2, Violation(1, "non-finite", float("nan"), 0.0), history)
+    assert path.name == "crash_002.h5"
+    with h5py.File(path) as file:
+        attributes = dict(file.attrs)
+        assert attributes["beads"].tolist() == [3]
+        assert attributes["residues"][3] == "PRO 4"
+        assert (attributes["step"], attributes["phase"]) == (30, "production")
+        assert attributes["time_ps"] == pytest.approx(0.12)
+        assert file["positions"].shape == (8, N_BEADS, 3)
+        np.testing.assert_array_equal(file["term_forces"][:], split)
+        for name in ("step", "velocities", "forces", "terms", "kinetic_K", "min_distance_A", "max_force"):
+            assert len(file[name]) == 8
+
+
+def test_feedback_can_read_a_crash_file(tmp_path):
+    """The recorder writes what the diagnosis reads."""
+    from cgloop.feedback.crash import read_crash
+
+    recorder = Recorder(8, 2, N_BEADS)
+    for snapshot in snapshots(30):
+        recorder.push(snapshot)
+    writer = CrashWriter(tmp_path, "nve", system(N_BEADS), 320.0, CLOCK, lambda x: np.zeros((N_TERMS, N_BEADS, 3)))
+    crash = read_crash(writer.write(0, Violation(0, "max_force", 1234.0, 10.0), recorder.history(0)))
+    assert crash.limit == "max_force"
+    assert crash.beads.tolist() == list(range(N_BEADS))
+    assert crash.steps[-1] == 30

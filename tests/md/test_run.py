@@ -1,0 +1,136 @@
+"""The stage `md` on a small protein: its files, that it is reproducible, and what it does with replicas that break."""
+
+import json
+
+import h5py
+import MDAnalysis
+import numpy as np
+import pytest
+
+from cgloop.errors import Interrupted, UserError
+from cgloop.interrupt import clear_stop, request_stop
+from cgloop.md.run import md_stage
+from cgloop.stages import digest_files, result_digest
+from tests.md.model_worlds import config, protein, write_world
+
+
+def run(world, folder, **md):
+    folder.mkdir()
+    return md_stage(config(**md), world["export"], world["prep"], folder)
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("md") / "out"
+    return out, run(world, out)
+
+
+def test_every_file_is_there(finished):
+    out, _ = finished
+    for stage in ("minimize", "nvt", "nve"):
+        folder = out / "helix" / stage
+        names = {path.name for path in folder.iterdir()}
+        assert {"topology.pdb", "observables.h5", "replica_000.dcd", "replica_002.dcd"} <= names
+        assert not list(folder.glob("crash_*"))
+    assert (out / "helix" / "nvt" / "nvt.in").read_text().count("${") == 0
+    assert "Total wall time" in (out / "helix" / "nvt" / "log.lammps").read_text()
+    timing = json.loads((out / "timing.json").read_text())["helix"]["nvt"]
+    assert 0 < timing["model_ms_per_step"] < timing["ms_per_step"]
+
+
+def test_outcome(finished):
+    out, result = finished
+    assert json.loads((out / "md.json").read_text()) == json.loads(json.dumps(result))
+    entry = result["proteins"]["helix"]
+    assert all(replica["converged"] for replica in entry["stages"]["minimize"]["replicas"])
+    for stage, steps in (("nvt", 200), ("nve", 100)):
+        replicas = entry["stages"][stage]["replicas"]
+        assert [(r["steps_asked"], r["steps_done"], r["survived"]) for r in replicas] == [(steps, steps, True)] * 3
+    # Three of 20 test frames, spread evenly.
+    assert [(s["start_split"], s["start_frame"]) for s in entry["starts"]] == [("test", 3), ("test", 10), ("test", 16)]
+
+
+def test_series_and_frames_are_complete(finished):
+    out, _ = finished
+    for stage, steps, dof in (("nvt", 200, 30), ("nve", 100, 27)):
+        folder = out / "helix" / stage
+        with h5py.File(folder / "observables.h5") as file:
+            assert file.attrs["dof"] == dof
+            group = file["replica_001"]
+            np.testing.assert_allclose(group["time_ps"][:], 0.02 * np.arange(1, steps // 10 + 1))
+            assert np.isfinite(group["total"][:]).all()
+            assert group.attrs["start_frame"] == 10
+        universe = MDAnalysis.Universe(folder / "topology.pdb", folder / "replica_001.dcd")
+        assert len(universe.trajectory) == steps // 25
+
+
+def test_nve_starts_where_nvt_ended_and_conserves_energy(finished):
+    out, _ = finished
+    with h5py.File(out / "helix" / "nve" / "observables.h5") as nve:
+        for group in nve.values():
+            total, kinetic = group["total"][:], group["kinetic"][:]
+            assert np.ptp(total) < 0.05 * np.ptp(kinetic)
+    nvt = MDAnalysis.Universe(out / "helix" / "nvt" / "topology.pdb", out / "helix" / "nvt" / "replica_000.dcd")
+    last = nvt.trajectory[-1].positions
+    start = MDAnalysis.Universe(out / "helix" / "nve" / "topology.pdb").atoms.positions
+    np.testing.assert_allclose(start, last, atol=2e-3)
+
+
+def test_same_seed_same_bytes(world, finished, tmp_path):
+    out, _ = finished
+    run(world, tmp_path / "again")
+    assert result_digest(digest_files(tmp_path / "again")) == result_digest(digest_files(out))
+
+
+def test_broken_replicas(world, tmp_path):
+    """A limit on forces that nobody can keep: all break, each leaves a record, NVE counts them as failed."""
+    out = tmp_path / "out"
+    result = run(world, out, monitors={"max_force": 15.0}, replicas=2)
+    stages = result["proteins"]["helix"]["stages"]
+    for replica in stages["nvt"]["replicas"]:
+        assert replica["limit"] == "max_force"
+        assert not replica["survived"]
+        assert replica["steps_done"] < 200
+    assert [(r["steps_done"], r["limit"]) for r in stages["nve"]["replicas"]] == [(0, "not-started")] * 2
+    with h5py.File(out / "helix" / "nve" / "observables.h5") as file:
+        assert not file["replica_000"].attrs["survived"]
+        assert file["replica_001"].attrs["steps_asked"] == 100
+    with h5py.File(out / "helix" / "nvt" / "crash_001.h5") as file:
+        last = file["forces"][-1]
+        assert np.linalg.norm(last, axis=1).max() == pytest.approx(file.attrs["value"], rel=1e-5)
+        # The force of the artifact is the sum of the terms that the model in JAX gives.
+        np.testing.assert_allclose(file["term_forces"][:].sum(axis=0), last, atol=2e-3)
+        assert file.attrs["step"] == stages["nvt"]["replicas"][1]["crash_step"]
+
+
+def test_several_proteins_and_chains(world, tmp_path):
+    proteins = [protein(12, name="dimer", chains=2), protein(2, name="pair")]
+    paths = write_world(tmp_path / "world", "prior-only", proteins)
+    result = run(
+        paths, tmp_path / "out", replicas=1, nvt={"length_ps": 0.05, "equilibration_ps": 0}, nve={"length_ps": 0.05}
+    )
+    assert sorted(result["proteins"]) == ["dimer", "pair"]
+    for entry in result["proteins"].values():
+        assert entry["stages"]["nve"]["replicas"][0]["survived"]
+
+
+def test_unknown_protein(world, tmp_path):
+    with pytest.raises(UserError, match="no protein `nobody`"):
+        run(world, tmp_path / "out", proteins=["nobody"])
+
+
+def test_no_held_out_frames(tmp_path):
+    one = protein()
+    training_only = one.select(split="train")
+    paths = write_world(tmp_path / "world", "prior-only", [training_only])
+    with pytest.raises(UserError, match="no held-out frames of helix"):
+        run(paths, tmp_path / "out")
+
+
+def test_interrupt(world, tmp_path):
+    request_stop("test")
+    try:
+        with pytest.raises(Interrupted):
+            run(world, tmp_path / "out")
+    finally:
+        clear_stop()
