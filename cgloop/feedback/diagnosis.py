@@ -13,7 +13,7 @@ from cgloop.feedback.story import Story, tell
 from cgloop.feedback.taxonomy import Evidence, classify, meaning
 from cgloop.feedback.words import duration, length, number
 from cgloop.residues import RESIDUES
-from cgloop.validate.geometry import kabsch_rmsd
+from cgloop.validate.geometry import kabsch_rmsd, radius_of_gyration
 
 MAX_FRAMES = 200
 MAX_BEAD_FRAMES = 40_000
@@ -86,6 +86,12 @@ def _outside_words(crash: Crash, outside: np.ndarray, coverage: Coverage | None,
     beyond = np.nan_to_num(outside, nan=0.0)
     if not (beyond > 0).any():
         return [f"All frames recorded lie within the distances of the {coverage.what} frames."]
+    size = float(radius_of_gyration(evidence.last_finite(crash.positions)[None])[0])
+    if size < coverage.rg_min_A:
+        return [
+            f"The chain has collapsed: its radius of gyration is {length(size)}, in the {coverage.what} frames it is "
+            f"never below {length(coverage.rg_min_A)}."
+        ]
     inside = np.flatnonzero(beyond == 0)
     depth = f"by {length(float(beyond.max()))} at most"
     if not len(inside):
@@ -125,10 +131,12 @@ def _numbers(crash: Crash, story: Story, coverage: Coverage | None, outside: np.
         "max_force": float(crash.force_norms[-1].max()),
         "force_growth": evidence.force_growth(crash),
         "rmsd_A": float(kabsch_rmsd(last[None], crash.native)[0][0]),
+        "rg_A": float(radius_of_gyration(last[None])[0]),
         **story.numbers,
     }
     if coverage is not None:
         numbers["rmsd_max_reference_A"] = coverage.rmsd_max_A
+        numbers["rg_range_reference_A"] = [coverage.rg_min_A, coverage.rg_max_A]
     if outside is not None and np.isfinite(outside).any():
         numbers["outside_A"] = float(outside[np.isfinite(outside)][-1])
     return numbers

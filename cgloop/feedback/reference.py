@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cgloop.data.dataset import DatasetReader, ProteinData
-from cgloop.validate.geometry import kabsch_rmsd, pair_distances
+from cgloop.validate.geometry import kabsch_rmsd, pair_distances, radius_of_gyration
 
 # Distances of at most so many (frame, pair) are looked at; beyond that evenly spaced frames stand for all.
 MAX_DISTANCES = 1e8
@@ -25,6 +25,7 @@ class Coverage:
         bond_mean_A: mean length of all bonds; NaN without bonds.
         force_rms: root mean square length of the force on a bead, kcal/mol/Å.
         rmsd_max_A: largest CA-RMSD to the native structure.
+        rg_min_A, rg_max_A: smallest and largest radius of gyration.
     """
 
     what: str
@@ -38,6 +39,8 @@ class Coverage:
     bond_mean_A: float
     force_rms: float
     rmsd_max_A: float
+    rg_min_A: float
+    rg_max_A: float
 
     @property
     def n_beads(self) -> int:
@@ -90,7 +93,7 @@ def coverage_of(protein: ProteinData, what: str) -> Coverage:
         total += distance.sum(axis=0)
         squares += (distance**2).sum(axis=0)
     mean = total / len(frames)
-    bonded = np.flatnonzero(protein.linked)
+    bonded, size = np.flatnonzero(protein.linked), radius_of_gyration(frames)
     lengths = np.linalg.norm(frames[:, bonded + 1] - frames[:, bonded], axis=-1)
     return Coverage(
         what=what,
@@ -104,6 +107,8 @@ def coverage_of(protein: ProteinData, what: str) -> Coverage:
         bond_mean_A=float(lengths.mean()) if lengths.size else float("nan"),
         force_rms=float(np.sqrt(np.mean(np.sum(protein.forces.astype(float) ** 2, axis=-1)))),
         rmsd_max_A=float(kabsch_rmsd(frames, protein.native)[0].max()),
+        rg_min_A=float(size.min()),
+        rg_max_A=float(size.max()),
     )
 
 

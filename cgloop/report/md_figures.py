@@ -1,7 +1,7 @@
 """Plots of what the model did in LAMMPS, beside the reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,9 @@ def _survival(protein: str, runs: list[tuple[str, dict[str, Any]]], words: str) 
     ]  # fmt: skip
     broken = [k for k, (_, replica) in enumerate(runs) if not replica["survived"]]
     if broken:
-        crosses = points([done[k] for k in broken], [names[k] for k in broken], "broke a limit", BROKEN, "x")
+        crosses = points(
+            [done[k] for k in broken], [names[k] for k in broken], "broke a limit", BROKEN, "x", cliponaxis=False
+        )
         data.append({**crosses, "text": [ends[k] for k in broken], "hovertemplate": "%{y}: %{text}<extra></extra>"})
     frame = layout(axis("time survived, %", range=[0, 104]), axis("", ticks="", autorange="reversed"), bargap=0.5)
     return Figure(
@@ -73,18 +75,22 @@ def _survival(protein: str, runs: list[tuple[str, dict[str, Any]]], words: str) 
     )
 
 
-def temperature(protein: str, plots: dict[str, Any], n_beads: int | None) -> list[Figure]:
-    """Kinetic temperature over time, and its distribution beside the exact one."""
+def temperature(protein: str, plots: dict[str, Any], n_beads: int | None, broken: Collection[int]) -> list[Figure]:
+    """Kinetic temperature over time, and its distribution beside the exact one.
+
+    Args:
+        protein: its name.
+        plots: its part of `plots.json`.
+        n_beads: N, if it is known.
+        broken: replicas that broke a limit.
+    """
     found = plots.get("temperature") or {}
     replicas = [r for r in found.get("replicas") or [] if r.get("temperature_K")]
     if not replicas:
         return []
     target = found.get("target_K")
-    data = []
-    for replica in replicas:
-        values = replica["temperature_K"]
-        name = f"replica {replica['replica']}"
-        data.append(line(replica["time_ps"], running_mean(values), name, width=1.4, opacity=0.6, showlegend=False))
+    smooth = [{**replica, "temperature_K": running_mean(replica["temperature_K"])} for replica in replicas]
+    data = _replica_lines(smooth, "temperature_K", broken)
     frame = layout(axis("time, ps"), axis("temperature, K"))
     if target:
         frame = with_levels(frame, level(target, f"target {target:g} K", "dash"))
@@ -93,7 +99,7 @@ def temperature(protein: str, plots: dict[str, Any], n_beads: int | None) -> lis
         Figure(
             f"temperature-{protein}",
             "Temperature in NVT",
-            f"Kinetic temperature of each of {len(replicas)} replicas, a running mean over {RUNNING_MEAN:.0%} of it.",
+            f"Kinetic temperature of {len(replicas)} replicas, each a running mean over {RUNNING_MEAN:.0%} of its run.",
             data,
             frame,
         ),
@@ -121,15 +127,12 @@ def _gamma(temperature: np.ndarray, target: float, degrees_of_freedom: int) -> n
     return np.exp((shape - 1.0) * np.log(x) - x - math.lgamma(shape)) / scale
 
 
-def energy(protein: str, plots: dict[str, Any]) -> list[Figure]:
-    """Total energy at constant energy."""
+def energy(protein: str, plots: dict[str, Any], broken: Collection[int]) -> list[Figure]:
+    """Total energy at constant energy; arguments as for `temperature`."""
     replicas = [r for r in (plots.get("nve_energy") or {}).get("replicas") or [] if r.get("energy_change")]
     if not replicas:
         return []
-    data = [
-        line(r["time_ps"], r["energy_change"], f"replica {r['replica']}", width=1.2, opacity=0.6, showlegend=False)
-        for r in replicas
-    ]
+    data = _replica_lines(replicas, "energy_change", broken)
     frame = layout(axis("time, ps"), axis("change of energy, kcal/mol"))
     return [
         Figure(
@@ -150,13 +153,14 @@ STRUCTURE = {
 }
 
 
-def structure(protein: str, plots: dict[str, Any], name: str) -> list[Figure]:
+def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection[int]) -> list[Figure]:
     """One observable of the structure: over time, with the reference's range, and both distributions.
 
     Args:
         protein: its name.
         plots: its part of `plots.json`.
         name: a key of `STRUCTURE`.
+        broken: replicas that broke a limit.
     """
     found, (title, label) = plots.get(name) or {}, STRUCTURE[name]
     replicas = [r for r in found.get("replicas") or [] if r.get(name)]
@@ -166,10 +170,7 @@ def structure(protein: str, plots: dict[str, Any], name: str) -> list[Figure]:
     figures = []
     band = quantiles(grid, reference, (0.05, 0.5, 0.95))
     if replicas:
-        data = [
-            line(r["time_ps"], r[name], f"replica {r['replica']}", width=1.1, opacity=0.55, showlegend=False)
-            for r in replicas
-        ]
+        data = _replica_lines(replicas, name, broken)
         frame = layout(axis("time, ps"), axis(label))
         if band:
             frame["shapes"] = [_band(band[0], band[2])]
@@ -188,6 +189,19 @@ def structure(protein: str, plots: dict[str, Any], name: str) -> list[Figure]:
     words = "Densities in the model's NVT frames (blue) and in the reference at the same temperature (orange, filled)."
     figures.append(Figure(f"{name}-density-{protein}", f"{title}: distribution", words, data, frame))
     return figures
+
+
+def _replica_lines(replicas: list[dict[str, Any]], name: str, broken: Collection[int]) -> list[dict[str, Any]]:
+    """A thin line per replica; a cross where one broke a limit and its record ends."""
+    data = [
+        line(r["time_ps"], r[name], f"replica {r['replica']}", width=1.2, opacity=0.6, showlegend=False)
+        for r in replicas
+    ]
+    ends = [(r["time_ps"][-1], r[name][-1]) for r in replicas if r["replica"] in broken and r["time_ps"]]
+    if ends:
+        x, y = zip(*ends, strict=True)
+        data.append(points(x, y, "broke a limit", BROKEN, "x", cliponaxis=False))
+    return data
 
 
 def _band(low: float, high: float) -> dict[str, Any]:
@@ -296,10 +310,13 @@ def running_mean(values: Sequence[float | None]) -> list[float | None]:
 
 
 def coarser(grid: Sequence[float], density: Sequence[float]) -> tuple[list[float | None], list[float | None]]:
-    """A histogram with pairs of bins joined: few frames scatter too much in narrow bins."""
+    """A histogram with pairs of bins joined (few frames scatter too much in narrow ones), closed by empty bins."""
     even = len(grid) - len(grid) % 2
-    pairs = [np.array(values[:even], float).reshape(-1, 2).mean(axis=1) for values in (grid, density)]
-    return _short(pairs[0]), _short(pairs[1])
+    if even < 4:
+        return list(grid), list(density)
+    x, y = (np.array(values[:even], float).reshape(-1, 2).mean(axis=1) for values in (grid, density))
+    width = x[1] - x[0]
+    return _short([x[0] - width, *x, x[-1] + width]), _short([0.0, *y, 0.0])
 
 
 def quantiles(grid: Sequence[float], density: Sequence[float], levels: Sequence[float]) -> list[float]:

@@ -63,7 +63,8 @@ def _row(name: str, record: dict[str, Any] | None, longest: float) -> StageRow:
 
 
 def total_time(cycle: CycleFiles) -> str:
-    return seconds(sum(record["seconds"] for record in cycle.records.values()))
+    """Time spent in this cycle, without stages that an earlier one did."""
+    return seconds(sum(record["seconds"] for record in cycle.records.values() if not record["shared"]))
 
 
 def versions(cycle: CycleFiles) -> list[tuple[str, str]]:

@@ -162,13 +162,14 @@ def _force_table(forces: dict[str, Any]) -> Table | None:
     if not modes:
         return None
     names = {"full": "full model", "prior-only": "prior alone", "zero": "no model"}
-    columns = {"rmse": "RMSE, kcal/mol/Å", "mae": "MAE, kcal/mol/Å", "cosine": "cosine", "r2": "R²"}
+    columns = {"rmse": "RMSE", "mae": "MAE", "cosine": "cosine", "r2": "R²"}
     rows = [
         [label, *(_decimals(modes[mode].get(key), 2 if key in ("rmse", "mae") else 3) for key in columns)]
         for mode, label in names.items()
         if mode in modes
     ]
-    caption = f"Forces on {forces.get('n_frames', 0):,} frames of the {forces.get('split', 'held-out')} split"
+    frames = f"{forces.get('n_frames', 0):,} frames of the {forces.get('split', 'held-out')} split"
+    caption = f"Forces on {frames}; RMSE and MAE in kcal/mol/Å"
     return Table(caption, ["", *columns.values()], rows)
 
 
@@ -192,15 +193,23 @@ def _per_protein(cycle: CycleFiles, make: Any) -> list[tuple[str, list[Figure]]]
 
 def _temperature(cycle: CycleFiles, name: str, plots: dict[str, Any]) -> list[Figure]:
     beads = ((cycle.md.get("proteins") or {}).get(name) or {}).get("n_beads")
-    return md_figures.temperature(name, plots, beads)
+    return md_figures.temperature(name, plots, beads, _broken(cycle, name, "nvt"))
 
 
-def _energy(_cycle: CycleFiles, name: str, plots: dict[str, Any]) -> list[Figure]:
-    return md_figures.energy(name, plots)
+def _energy(cycle: CycleFiles, name: str, plots: dict[str, Any]) -> list[Figure]:
+    return md_figures.energy(name, plots, _broken(cycle, name, "nve"))
 
 
-def _structure(_cycle: CycleFiles, name: str, plots: dict[str, Any]) -> list[Figure]:
-    return [figure for key in md_figures.STRUCTURE for figure in md_figures.structure(name, plots, key)]
+def _structure(cycle: CycleFiles, name: str, plots: dict[str, Any]) -> list[Figure]:
+    broken = _broken(cycle, name, "nvt")
+    return [figure for key in md_figures.STRUCTURE for figure in md_figures.structure(name, plots, key, broken)]
+
+
+def _broken(cycle: CycleFiles, protein: str, stage: str) -> set[int]:
+    """Replicas of a protein that broke a limit in a stage."""
+    described = (cycle.md.get("proteins") or {}).get(protein) or {}
+    replicas = ((described.get("stages") or {}).get(stage) or {}).get("replicas") or []
+    return {number for number, replica in enumerate(replicas) if not replica.get("survived", True)}
 
 
 def _contacts(cycle: CycleFiles, name: str, plots: dict[str, Any]) -> list[Figure]:

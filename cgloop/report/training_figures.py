@@ -35,15 +35,16 @@ def _curves(history: dict[str, Any], forces: dict[str, Any]) -> list[Figure]:
     columns = history.get("columns") or {}
     if not columns.get("epoch"):
         return []
+    epochs = axis("epoch", dtick=max(1, round(len(columns["epoch"]) / 6)))
     how = "on training frames (orange, dashed) and, with averaged parameters, on validation frames (blue)"
     loss = Figure(
         "train-loss",
         "Loss over the epochs",
         f"Mean square of the force components that are left to explain, {how}. The star marks what was kept.",
         _history(history, "loss"),
-        layout(axis("epoch"), axis("loss, (kcal/mol/Å)²", type="log")),
+        layout(epochs, axis("loss, (kcal/mol/Å)²", type="log")),
     )
-    frame = layout(axis("epoch"), axis(f"force RMSE, {FORCE_UNIT}"))
+    frame = layout(epochs, axis(f"force RMSE, {FORCE_UNIT}"))
     split = forces.get("split", "held-out")
     for key, label in (("rmse_prior", f"prior alone, {split} frames"), ("rmse_zero", f"no model, {split} frames")):
         if forces.get(key) is not None:

@@ -169,6 +169,16 @@ def test_leaving_the_training_data_is_dated(protein, coverage, tmp_path):
     assert found["numbers"]["outside_A"] > 10
 
 
+def test_a_collapsed_chain_is_called_so(protein, coverage, tmp_path):
+    crash = CrashFile(protein)
+    crash.positions[:] = 0.85 * protein.native
+    crash.velocities = crash.velocities * np.linspace(1, 3, 40)[:, None, None]
+    found = diagnose(crash.write(tmp_path / "c.h5", "temperature_instant", 2800.0, 950.0, [5]), coverage)
+    size = np.sqrt(((0.85 * (protein.native - protein.native.mean(axis=0))) ** 2).sum(axis=1).mean())
+    assert f"The chain has collapsed: its radius of gyration is {size:.2f} Å" in found["words"]
+    assert found["numbers"]["rg_A"] == pytest.approx(size, rel=1e-5)
+
+
 def test_frames_for_the_viewer(protein, coverage, tmp_path):
     frames = diagnose(crash_files.clash(protein, tmp_path / "c.h5"), coverage)["frames"]
     assert frames["letters"] == "YYDPETGTWY"

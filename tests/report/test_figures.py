@@ -62,6 +62,21 @@ def test_survival_shows_where_replicas_broke(crashed_run):
     assert crosses["y"] == ["NVT 0", "NVT 2", "NVE 0", "NVE 2"]
 
 
+def test_series_of_broken_replicas_end_with_a_cross(cycle):
+    replicas = [
+        {"replica": 0, "time_ps": [1.0, 2.0], "rmsd": [1.0, 1.5]}, {"replica": 3, "time_ps": [1.0], "rmsd": [0.9]}
+    ]  # fmt: skip
+    figure = md_figures.structure("p", {"rmsd": {"replicas": replicas}}, "rmsd", {3})[0]
+    assert [(trace["x"], trace["y"]) for trace in figure.data if trace["mode"] == "markers"] == [([1.0], [0.9])]
+
+
+def test_histograms_keep_their_area_when_bins_are_joined():
+    grid, density = np.linspace(0.5, 9.5, 10), np.array([0, 1, 2, 3, 4, 4, 3, 2, 1, 0]) / 20
+    x, y = md_figures.coarser(grid, density)
+    assert np.sum(y) * (x[1] - x[0]) == pytest.approx(np.sum(density))
+    assert (x[0], y[0], y[-1]) == (-1.0, 0.0, 0.0)
+
+
 def test_pairs_that_do_not_count_are_left_out_of_the_contact_map(cycle):
     figure = md_figures.contacts("cln025", cycle.plots["proteins"]["cln025"], "YYDPETGTWY", 4)[0]
     z = figure.data[0]["z"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -131,6 +132,18 @@ def test_a_cycle_that_has_only_begun_does_not_hide_the_verdict(tmp_path):
     run = write_run(tmp_path / "r", "pass", "none", stages=["prep"])
     words = page_of(run).text
     assert words.index("Pass") < words.index("No verdict yet".lower())
+
+
+def test_stages_that_an_earlier_cycle_did_are_not_counted_twice(tmp_path):
+    run = write_run(tmp_path / "r", "fail", "pass")
+    second = run / "cycle_001" / "prep"
+    shutil.rmtree(second)
+    second.symlink_to("../cycle_000/prep")
+    words = page_of(run).text
+    assert "from an earlier cycle" in words
+    assert "Stages: 4 min 48 s in all" in words
+    (run / "cycle_001" / "train" / "stage.json").unlink()
+    assert "Stages: 2 min 16 s in all" in page_of(run).text
 
 
 @pytest.mark.parametrize("count", range(len(STAGES)))
