@@ -1,6 +1,7 @@
 """The page in a real browser: it draws, plays, fits a phone, and asks for nothing."""
 
 import shutil
+import time
 
 import pytest
 
@@ -24,6 +25,14 @@ def browser():
         browser.close()
 
 
+def wait_for(page, expression: str, seconds: float = 20.0) -> None:
+    """Until an expression is true; Playwright's own way needs `eval`, which the page forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"still not true: {expression}"
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture
 def open_page(browser):
     """Open a run's page at a width; what the browser complains about or asks for is collected in `page.noted`."""
@@ -38,7 +47,7 @@ def open_page(browser):
         page.on("pageerror", lambda error: page.noted.append(f"error: {error}"))
         page.on("request", lambda request: page.noted.append(f"request: {request.url[:80]}"))
         page.goto(write_report(run).resolve().as_uri())
-        page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 20")
+        wait_for(page, "document.querySelectorAll('.plot .main-svg').length >= 20")
         return page
 
     yield opened
@@ -88,7 +97,7 @@ def test_slider_and_button_move_the_frame(crashed_run, open_page):
     assert "5.20 Å" in viewer.query_selector(".readouts").inner_text()
     assert picture(page) != at_the_end
     viewer.query_selector("button").click()
-    page.wait_for_function("Number(document.querySelector('.viewer input').value) > 2")
+    wait_for(page, "Number(document.querySelector('.viewer input').value) > 2")
     viewer.query_selector("button").click()
     stopped = slider.input_value()
     page.wait_for_timeout(250)
