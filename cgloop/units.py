@@ -7,6 +7,9 @@ computed here and by LAMMPS agree to rounding.
 KB = 0.0019872067
 """Boltzmann constant, kcal/mol/K."""
 
+COULOMB = 332.06371
+"""Energy of two unit charges at 1 Å in vacuum, kcal/mol·Å."""
+
 MVV_TO_KCAL_PER_MOL = 48.88821291 * 48.88821291
 """Converts g/mol · (Å/fs)² to kcal/mol."""
 

@@ -61,7 +61,7 @@ class Bundle:
     params: Params
 
     def function(self, positions: jax.Array, graph: Graph) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Energies [R] kcal/mol, forces [n, 3] kcal/mol/Å and terms [R, 5] of positions f32 [n, 3] in Å.
+        """Energies [R] kcal/mol, forces [n, 3] kcal/mol/Å and terms [R, n_terms] of positions f32 [n, 3] in Å.
 
         Can be jitted, together with other things.
         """

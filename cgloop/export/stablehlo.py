@@ -15,6 +15,7 @@ from jax import export
 
 from cgloop.model.graph import Graph
 from cgloop.model.hybrid import Model, Params, energy_and_forces
+from cgloop.model.names import TERM_NAMES
 
 PLATFORMS = ("cpu", "cuda")
 
@@ -43,7 +44,7 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
 RESULTS: dict[str, tuple[str, str]] = {
     "energies": ("r", "float32"),
     "forces": ("n, 3", "float32"),
-    "terms": ("r, 5", "float32"),
+    "terms": (f"r, {len(TERM_NAMES)}", "float32"),
 }
 
 

@@ -16,7 +16,7 @@ ALL_PAIRS_BEADS = 32
 """Proteins up to this size list all pairs once: most are within reach anyway, and nothing is ever rebuilt."""
 
 ModelFunction = Callable[[jax.Array, Graph], tuple[jax.Array, jax.Array, jax.Array]]
-"""(positions f32 [n, 3], graph) -> (energies [R], forces [n, 3], terms [R, 5]), as `Bundle.function`."""
+"""(positions f32 [n, 3], graph) -> (energies [R], forces [n, 3], terms [R, n_terms]), as `Bundle.function`."""
 
 
 class Compiled(NamedTuple):

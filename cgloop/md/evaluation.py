@@ -15,7 +15,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         forces: float64 [R, N, 3], kcal/mol/Å.
-        terms: float64 [R, 5], energies in kcal/mol in order of `TERM_NAMES`.
+        terms: float64 [R, n_terms], energies in kcal/mol in order of `TERM_NAMES`.
         min_distance_A: [R], smallest distance of two beads that are not bonded; inf if none is in reach.
         bond_deviation: [R], largest |length / reference − 1| of a bond.
         max_force: [R], largest force on a bead, kcal/mol/Å.

@@ -42,7 +42,7 @@ class StageInfo:
 class ObservablesWriter:
     """Collects rows and writes them in blocks; use as a context manager.
 
-    The file has one group `replica_000` … per replica with the columns of `COLUMNS` and `terms` [T, 5]. Row k is
+    The file has one group `replica_000` … per replica with the columns of `COLUMNS` and `terms` [T, n_terms]. Row k is
     taken at time (k + 1) · interval of production. A replica that broke a limit has no rows from that step on.
     """
 

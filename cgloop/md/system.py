@@ -16,7 +16,7 @@ from cgloop.residues import RESIDUES, masses
 log = logging.getLogger("cgloop.md")
 
 TermForces = Callable[[np.ndarray], np.ndarray]
-"""Positions [N, 3] Å of one replica to its forces split by term, [5, N, 3] in order of `TERM_NAMES`."""
+"""Positions [N, 3] Å of one replica to its forces split by term, [n_terms, N, 3] in order of `TERM_NAMES`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The whole energy, E = prior + network: energies per term and replica, forces, and how a model is written down."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from cgloop.model import geometry, terms
 from cgloop.model.allegro import AllegroSpec, edge_energies, init_allegro
 from cgloop.model.graph import Graph
-from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES, PriorParams, zero_prior
+from cgloop.model.terms import DEFAULT_FORMS, PRIOR_TERM_NAMES, TERM_NAMES, PriorForms, PriorParams, zero_prior
 from cgloop.residues import N_TYPES
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ class Model:
         spec: the network; None if there is none.
         energy: "hybrid", "prior-only" or "ml-only".
         cutoff_A: pairs up to this distance are needed as edges, Å.
+        forms: functions that the prior terms are.
     """
 
     spec: AllegroSpec | None
     energy: str
     cutoff_A: float
+    forms: PriorForms = DEFAULT_FORMS
 
     @property
     def has_prior(self) -> bool:
@@ -53,6 +55,7 @@ def build_model(
     avg_num_neighbors: float = 9.0,
     trained_types: "Sequence[bool]" = (True,) * N_TYPES,
     energy_scale: float = 1.0,
+    forms: PriorForms = DEFAULT_FORMS,
 ) -> Model:
     """The model that a config describes.
 
@@ -61,9 +64,10 @@ def build_model(
         avg_num_neighbors: mean number of edges per bead in the training set.
         trained_types: 20 flags, whether a residue type was in training.
         energy_scale: kcal/mol, unit of the network's output.
+        forms: of the prior's terms, as its file says.
     """
     if config.energy == "prior-only":
-        return Model(spec=None, energy=config.energy, cutoff_A=config.cutoff_A)
+        return Model(spec=None, energy=config.energy, cutoff_A=config.cutoff_A, forms=forms)
     spec = AllegroSpec(
         cutoff_A=config.cutoff_A,
         symmetry=config.symmetry,
@@ -79,7 +83,7 @@ def build_model(
         energy_scale=float(energy_scale),
         trained_types=tuple(bool(flag) for flag in trained_types),
     )
-    return Model(spec=spec, energy=config.energy, cutoff_A=config.cutoff_A)
+    return Model(spec=spec, energy=config.energy, cutoff_A=config.cutoff_A, forms=forms)
 
 
 def init_params(model: Model, prior: PriorParams | None, key: jax.Array) -> Params:
@@ -90,23 +94,36 @@ def init_params(model: Model, prior: PriorParams | None, key: jax.Array) -> Para
     }
 
 
-def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> dict[str, jax.Array]:
-    """Energies of single bonds [B], angles [A], dihedrals [D] and directed edges [E, 2] (repulsion, ml)."""
+class Items(NamedTuple):
+    """Energies of single interactions, kcal/mol; only terms that the model has are in the dictionaries.
+
+    Attributes:
+        bonded: "bond" [B], "angle" [A], "dihedral" [D].
+        edges: other terms, [E] of the directed edges.
+    """
+
+    bonded: dict[str, jax.Array]
+    edges: dict[str, jax.Array]
+
+
+def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> Items:
     vectors = geometry.edge_vectors(positions, graph.senders, graph.receivers, graph.edge_mask)
-    none = jnp.zeros(vectors.shape[0], dtype=positions.dtype)
-    repulsion = ml = none
-    items = {}
+    items = Items({}, {})
     if model.has_prior:
-        prior = params["prior"]
-        items["bond"] = terms.bond_energies(prior, positions, graph)
-        items["angle"] = terms.angle_energies(prior, positions, graph)
-        items["dihedral"] = terms.dihedral_energies(prior, positions, graph)
-        repulsion = terms.repulsion_energies(prior, geometry.norm(vectors), graph)
+        prior, forms = params["prior"], model.forms
+        items.bonded["bond"] = terms.bond_energies(prior, positions, graph, forms)
+        items.bonded["angle"] = terms.angle_energies(prior, positions, graph, forms)
+        items.bonded["dihedral"] = terms.dihedral_energies(prior, positions, graph, forms)
+        lengths = geometry.norm(vectors)
+        items.edges["repulsion"] = terms.repulsion_energies(prior, lengths, graph, forms, model.cutoff_A)
+        if forms.electrostatics:
+            items.edges["electrostatics"] = terms.electrostatics_energies(prior, lengths, graph, forms, model.cutoff_A)
+        if forms.contacts:
+            items.edges["contact"] = terms.contact_energies(prior, lengths, graph)
     if model.spec is not None and model.has_ml:
-        ml = edge_energies(
+        items.edges["ml"] = edge_energies(
             params["ml"], model.spec, vectors, graph.types, graph.senders, graph.receivers, graph.edge_mask
         )
-    items["edge"] = jnp.stack([repulsion, ml], axis=-1)
     return items
 
 
@@ -128,15 +145,13 @@ def energy_terms(model: Model, params: Params, positions: jax.Array, graph: Grap
     def per_replica(energies: jax.Array, beads: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(energies, replica[beads], num_segments=n_replicas)
 
+    owners = {"bond": graph.bonds, "angle": graph.angles, "dihedral": graph.dihedrals}
+    sums = {name: per_replica(energies, owners[name][:, 0]) for name, energies in items.bonded.items()}
+    if items.edges:
+        table = per_replica(jnp.stack(list(items.edges.values()), axis=-1), graph.receivers)
+        sums |= {name: table[:, column] for column, name in enumerate(items.edges)}
     zero = jnp.zeros(n_replicas, dtype=positions.dtype)
-    edges = per_replica(items["edge"], graph.receivers)
-    return {
-        "bond": per_replica(items["bond"], graph.bonds[:, 0]) if model.has_prior else zero,
-        "angle": per_replica(items["angle"], graph.angles[:, 0]) if model.has_prior else zero,
-        "dihedral": per_replica(items["dihedral"], graph.dihedrals[:, 0]) if model.has_prior else zero,
-        "repulsion": edges[:, 0],
-        "ml": edges[:, 1],
-    }
+    return {name: sums.get(name, zero) for name in TERM_NAMES}
 
 
 def energy(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
@@ -155,19 +170,22 @@ def bead_energies(model: Model, params: Params, positions: jax.Array, graph: Gra
     def per_bead(energies: jax.Array, beads: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(energies, jnp.asarray(beads), num_segments=positions.shape[0])
 
-    total = per_bead(jnp.sum(items["edge"], axis=-1), graph.receivers)
+    total = jnp.zeros(positions.shape[0], dtype=positions.dtype)
+    for energies in items.edges.values():
+        total += per_bead(energies, graph.receivers)
     if model.has_prior:
-        total += per_bead(0.5 * items["bond"], graph.bonds[:, 0]) + per_bead(0.5 * items["bond"], graph.bonds[:, 1])
-        total += per_bead(items["angle"], graph.angles[:, 1])
+        bonded = items.bonded
+        total += per_bead(0.5 * bonded["bond"], graph.bonds[:, 0]) + per_bead(0.5 * bonded["bond"], graph.bonds[:, 1])
+        total += per_bead(bonded["angle"], graph.angles[:, 1])
         for middle in (1, 2):
-            total += per_bead(0.5 * items["dihedral"], graph.dihedrals[:, middle])
+            total += per_bead(0.5 * bonded["dihedral"], graph.dihedrals[:, middle])
     return total
 
 
 def energy_and_forces(
     model: Model, params: Params, positions: jax.Array, graph: Graph
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Energies [R] kcal/mol, forces [N, 3] kcal/mol/Å, and terms [R, 5] in the order of `TERM_NAMES`."""
+    """Energies [R] kcal/mol, forces [N, 3] kcal/mol/Å, and terms [R, n_terms] in the order of `TERM_NAMES`."""
 
     def total(positions: jax.Array) -> tuple[jax.Array, jax.Array]:
         by_term = energy_terms(model, params, positions, graph)
@@ -197,7 +215,7 @@ def _forces_of(model: Model, params: Params, positions: jax.Array, graph: Graph,
 
 
 def term_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
-    """Forces [5, N, 3] of every term, kcal/mol/Å, in the order of `TERM_NAMES`."""
+    """Forces [n_terms, N, 3] of every term, kcal/mol/Å, in the order of `TERM_NAMES`."""
     return jnp.stack([_forces_of(model, params, positions, graph, (name,)) for name in TERM_NAMES])
 
 
@@ -215,12 +233,13 @@ def model_from_json(data: dict[str, Any]) -> Model:
     """The model that `model_to_json` wrote.
 
     Raises:
-        TypeError: unknown or missing keys.
+        TypeError: unknown or missing keys; `forms` may be missing, as in models older than it.
     """
     spec: dict[str, Any] | None = data["spec"]
     if spec is not None:
         spec = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
-    return Model(**{**data, "spec": None if spec is None else AllegroSpec(**spec)})
+    forms = PriorForms(**data.get("forms", {}))
+    return Model(**{**data, "spec": None if spec is None else AllegroSpec(**spec), "forms": forms})
 
 
 def flatten_params(params: Params) -> dict[str, np.ndarray]:

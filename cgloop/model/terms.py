@@ -1,39 +1,87 @@
-"""Prior energy terms: bonds, angles, dihedrals and a short-ranged repulsion. Energies in kcal/mol, lengths in Å.
+"""Prior energy terms: bonds, angles, dihedrals, repulsion, electrostatics, contacts. Units: kcal/mol and Å.
 
 Each term gives one energy per bond, angle, dihedral or directed edge; `hybrid.py` sums them over replicas or beads.
+`PriorForms` says which functions (`potentials.py`) the terms are, `PriorParams` holds their parameters.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cgloop.model import geometry
+from cgloop.model import geometry, potentials
 from cgloop.model.graph import Graph
+from cgloop.model.names import PRIOR_TERM_NAMES, TERM_NAMES
+from cgloop.model.potentials import LINEAR_BELOW
+from cgloop.residues import N_TYPES, RESIDUES, TYPE_ID
 
-PRIOR_TERM_NAMES = ("bond", "angle", "dihedral", "repulsion")
-TERM_NAMES = (*PRIOR_TERM_NAMES, "ml")
+__all__ = ["DEFAULT_FORMS", "LINEAR_BELOW", "PRIOR_TERM_NAMES", "TERM_NAMES", "PriorForms", "PriorParams"]
 
 SEPARATION_CLASSES = ((2, 2), (3, 5), (6, None))
 """First and last separation along the chain of the three classes of repulsion; None: no end, and other chains."""
 
-LINEAR_BELOW = 0.5
-"""Below this fraction of r_min the repulsion goes on as a straight line, so that overlaps have finite forces."""
+CONTACT_SEPARATION = SEPARATION_CLASSES[2][0]
+"""Contact terms act between beads at least so far along the chain."""
+
+CHARGES = np.array([residue.charge for residue in RESIDUES], dtype=np.float32)
+
+KEY_NAMES: dict[str, tuple[str, ...]] = {
+    "global": ("all",),
+    "class": ("other", "GLY", "PRO"),
+    "residue": tuple(residue.name for residue in RESIDUES),
+}
+"""Groups of residues with parameters of their own, by the setting `PriorForms.keyed`."""
+
+
+@dataclass(frozen=True)
+class PriorForms:
+    """Which functions the prior consists of; hashable, a static part of the model.
+
+    Attributes:
+        angle: key of `potentials.ANGLE_FORMS`.
+        dihedral: "fourier" or "spline".
+        repulsion: key of `potentials.REPULSION_FORMS`, for separations of 6 and more; nearer ones are always "wca".
+        keyed: key of `KEY_NAMES`: "global", or parameters by class or type of residue. A bond has the key of its second
+            bead (a peptide bond before proline may be cis), an angle that of its middle bead, a dihedral those of
+            its two middle beads.
+        electrostatics: whether charged residues interact.
+        electrostatics_separation: smallest separation at which they do.
+        contacts: whether there are residue-pair contact energies.
+    """
+
+    angle: str = "fourier"
+    dihedral: str = "fourier"
+    repulsion: str = "wca"
+    keyed: str = "global"
+    electrostatics: bool = False
+    electrostatics_separation: int = 4
+    contacts: bool = False
+
+
+DEFAULT_FORMS = PriorForms()
 
 
 class PriorParams(NamedTuple):
     """Parameters of the prior, a pytree of arrays (any float dtype; computed with in that of the positions).
 
+    With `PriorForms.keyed` other than "global", parameters of bonds and angles have one row per key, [K, …], and those
+    of dihedrals one per pair of keys, [K², …], row K·(key of the second bead) + (key of the third).
+
     Attributes:
         bond_k: [] kcal/mol/Å², in U = ½ k (r − r0)².
         bond_r0: [] Å.
-        angle_coeffs: [order + 1] kcal/mol, in U(θ) = Σ a_n cos nθ.
+        angle_coeffs: kcal/mol; "fourier": [order + 1] in U(θ) = Σ a_n cos nθ; "harmonic": [2], k in kcal/mol/rad² and
+            θ0 in rad; "spline": [intervals + 3] of a cubic B-spline in cos θ.
         dihedral_cos: [order + 1] kcal/mol, a_n in U(φ) = Σ a_n cos nφ + b_n sin nφ.
         dihedral_sin: [order + 1] kcal/mol, b_n; b_0 has no effect.
         repulsion_epsilon: [3] kcal/mol, for separations 2, 3 to 5, and 6 or more.
-        repulsion_r_min: [3] Å, where the repulsion ends.
-        weights: [4] factors on the energies of bond, angle, dihedral, repulsion; 1 is right.
+        repulsion_r_min: [3] Å, where the repulsion ends; σ of power laws, the minimum of Lennard-Jones.
+        weights: [len(PRIOR_TERM_NAMES)] factors on the energies; 1 is right. Terms that an older file lacks have 1.
+        dihedral_spline: [intervals] kcal/mol, of a periodic cubic B-spline, instead of the series.
+        electrostatics: [2], kcal/mol·Å of two unit charges in the solvent, and Debye length in Å.
+        contact_energy: [20, 20] kcal/mol by residue types; its symmetric part counts.
     """
 
     bond_k: np.ndarray
@@ -44,6 +92,9 @@ class PriorParams(NamedTuple):
     repulsion_epsilon: np.ndarray
     repulsion_r_min: np.ndarray
     weights: np.ndarray
+    dihedral_spline: np.ndarray = np.zeros(1, dtype=np.float32)
+    electrostatics: np.ndarray = np.array([0.0, 1.0], dtype=np.float32)
+    contact_energy: np.ndarray = np.zeros((1, 1), dtype=np.float32)
 
 
 def zero_prior() -> PriorParams:
@@ -58,49 +109,28 @@ def zero_prior() -> PriorParams:
         dihedral_sin=series,
         repulsion_epsilon=np.zeros(3, dtype=np.float32),
         repulsion_r_min=np.ones(3, dtype=np.float32),
-        weights=np.ones(4, dtype=np.float32),
+        weights=np.ones(len(PRIOR_TERM_NAMES), dtype=np.float32),
     )
 
 
 def bond_potential(r: jax.Array, params: PriorParams) -> jax.Array:
     """½ k (r − r0)² for lengths r in Å."""
-    return 0.5 * params.bond_k * (r - params.bond_r0) ** 2
+    return potentials.harmonic(r, params.bond_k, params.bond_r0)
 
 
-def angle_potential(cosine: jax.Array, params: PriorParams) -> jax.Array:
-    """Σ a_n cos nθ as a polynomial in cos θ (Chebyshev recursion): no 1/sin θ appears in the force."""
-    coefficients = params.angle_coeffs
-    previous, current = jnp.ones_like(cosine), cosine
-    energy = coefficients[0] * previous
-    for n in range(1, coefficients.shape[0]):
-        energy = energy + coefficients[n] * current
-        previous, current = current, 2.0 * cosine * current - previous
-    return energy
+def angle_potential(cosine: jax.Array, params: PriorParams, form: str = "fourier") -> jax.Array:
+    """Energy of angles with the given cosine."""
+    return potentials.ANGLE_FORMS[form](cosine, params.angle_coeffs)
 
 
-def dihedral_potential(cosine: jax.Array, sine: jax.Array, params: PriorParams) -> jax.Array:
-    """Σ a_n cos nφ + b_n sin nφ from cos φ and sin φ, by the addition theorem."""
-    energy = params.dihedral_cos[0] * jnp.ones_like(cosine)
-    cos_n, sin_n = cosine, sine
-    for n in range(1, params.dihedral_cos.shape[0]):
-        energy = energy + params.dihedral_cos[n] * cos_n + params.dihedral_sin[n] * sin_n
-        cos_n, sin_n = cosine * cos_n - sine * sin_n, sine * cos_n + cosine * sin_n
-    return energy
+def dihedral_potential(cosine: jax.Array, sine: jax.Array, params: PriorParams, form: str = "fourier") -> jax.Array:
+    """Energy of dihedrals with the given cosine and sine."""
+    if form == "spline":
+        return potentials.periodic_spline(cosine, sine, params.dihedral_spline)
+    return potentials.periodic_series(cosine, sine, params.dihedral_cos, params.dihedral_sin)
 
 
-def repulsion_potential(r: jax.Array, epsilon: jax.Array, r_min: jax.Array) -> jax.Array:
-    """Weeks–Chandler–Andersen repulsion ε[(r_m/r)¹² − 2(r_m/r)⁶ + 1] below r_m, zero above; a straight line with
-    the same value and slope below r_m/2.
-
-    Source: J. D. Weeks, D. Chandler, H. C. Andersen, J. Chem. Phys. 54, 5237 (1971).
-    """
-    start = LINEAR_BELOW * r_min
-    inside = jnp.clip(r, start, r_min)
-    power_6 = (r_min / inside) ** 6
-    energy = epsilon * (power_6 - 1.0) ** 2
-    ratio_6 = LINEAR_BELOW**-6
-    slope = -12.0 * epsilon * ratio_6 * (ratio_6 - 1.0) / start
-    return energy + slope * jnp.minimum(r - start, 0.0)
+repulsion_potential = potentials.wca
 
 
 def separation_class(separation: jax.Array) -> jax.Array:
@@ -108,40 +138,125 @@ def separation_class(separation: jax.Array) -> jax.Array:
     return (separation >= SEPARATION_CLASSES[1][0]).astype(jnp.int32) + (separation >= SEPARATION_CLASSES[2][0])
 
 
-def bond_energies(params: PriorParams, positions: jax.Array, graph: Graph) -> jax.Array:
+def key_of_type(keyed: str) -> np.ndarray:
+    """int32 [20]: index into `KEY_NAMES[keyed]` of each residue type."""
+    if keyed == "residue":
+        return np.arange(N_TYPES, dtype=np.int32)
+    keys = np.zeros(N_TYPES, dtype=np.int32)
+    if keyed == "class":
+        keys[[TYPE_ID["GLY"], TYPE_ID["PRO"]]] = 1, 2
+    return keys
+
+
+def row_of_items(keyed: str, types: jax.Array, items: jax.Array) -> jax.Array:
+    """Row of the parameters, [M], of bonds, angles or dihedrals [M, 2..4] between beads of these types."""
+    keys = jnp.asarray(key_of_type(keyed))[types]
+    if items.shape[1] < 4:
+        return keys[items[:, 1]]
+    return len(KEY_NAMES[keyed]) * keys[items[:, 1]] + keys[items[:, 2]]
+
+
+BOND_FIELDS, ANGLE_FIELDS = ("bond_k", "bond_r0"), ("angle_coeffs",)
+DIHEDRAL_FIELDS = ("dihedral_cos", "dihedral_sin", "dihedral_spline")
+
+
+def _chosen(params: PriorParams, forms: PriorForms, fields: tuple[str, ...], graph: Graph, items) -> PriorParams:
+    """The prior with the given fields per item instead of per key."""
+    if forms.keyed == "global":
+        return params
+    rows = row_of_items(forms.keyed, jnp.asarray(graph.types), jnp.asarray(items))
+    # A form that is not used has a single row.
+    return params._replace(**{f: v[rows] for f in fields if (v := getattr(params, f)).shape[0] > 1})
+
+
+def _weight(params: PriorParams, name: str) -> jax.Array | float:
+    place = PRIOR_TERM_NAMES.index(name)
+    return params.weights[place] if place < params.weights.shape[0] else 1.0
+
+
+def bond_energies(
+    params: PriorParams, positions: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
+) -> jax.Array:
     """Energies [B] of the bonds, weight included, 0 where masked."""
-    params = cast_prior(params, positions.dtype)
+    params = _chosen(cast_prior(params, positions.dtype), forms, BOND_FIELDS, graph, graph.bonds)
     lengths = geometry.bond_lengths(positions, graph.bonds)
-    return params.weights[0] * jnp.where(graph.bond_mask, bond_potential(lengths, params), 0.0)
+    return _weight(params, "bond") * jnp.where(graph.bond_mask, bond_potential(lengths, params), 0.0)
 
 
-def angle_energies(params: PriorParams, positions: jax.Array, graph: Graph) -> jax.Array:
+def angle_energies(
+    params: PriorParams, positions: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
+) -> jax.Array:
     """Energies [A] of the angles, weight included, 0 where masked."""
-    params = cast_prior(params, positions.dtype)
+    params = _chosen(cast_prior(params, positions.dtype), forms, ANGLE_FIELDS, graph, graph.angles)
     cosines = geometry.angle_cosines(positions, graph.angles)
-    return params.weights[1] * jnp.where(graph.angle_mask, angle_potential(cosines, params), 0.0)
+    energies = angle_potential(cosines, params, forms.angle)
+    return _weight(params, "angle") * jnp.where(graph.angle_mask, energies, 0.0)
 
 
-def dihedral_energies(params: PriorParams, positions: jax.Array, graph: Graph) -> jax.Array:
+def dihedral_energies(
+    params: PriorParams, positions: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
+) -> jax.Array:
     """Energies [D] of the dihedrals, weight included, 0 where masked."""
-    params = cast_prior(params, positions.dtype)
+    params = _chosen(cast_prior(params, positions.dtype), forms, DIHEDRAL_FIELDS, graph, graph.dihedrals)
     cosines, sines = geometry.dihedral_cosines_sines(positions, graph.dihedrals)
-    return params.weights[2] * jnp.where(graph.dihedral_mask, dihedral_potential(cosines, sines, params), 0.0)
+    energies = dihedral_potential(cosines, sines, params, forms.dihedral)
+    return _weight(params, "dihedral") * jnp.where(graph.dihedral_mask, energies, 0.0)
 
 
-def repulsion_energies(params: PriorParams, lengths: jax.Array, graph: Graph) -> jax.Array:
+def repulsion_energies(
+    params: PriorParams,
+    lengths: jax.Array,
+    graph: Graph,
+    forms: PriorForms = DEFAULT_FORMS,
+    cutoff_A: float | None = None,
+) -> jax.Array:
     """Energies [E] of the directed edges: half of the pair's energy each, since both directions are listed.
 
     Args:
         params: the prior.
         lengths: [E] Å, of the edges.
         graph: its separations and edge mask are used; bonded neighbours have no repulsion.
+        forms: which function acts from separation 6 on.
+        cutoff_A: where functions that do not end by themselves are switched off, Å; "wca" needs none.
     """
     params = cast_prior(params, lengths.dtype)
     kind = separation_class(graph.separation)
-    pair = repulsion_potential(lengths, params.repulsion_epsilon[kind], params.repulsion_r_min[kind])
+    pair = potentials.wca(lengths, params.repulsion_epsilon[kind], params.repulsion_r_min[kind])
+    if forms.repulsion != "wca":
+        far = potentials.REPULSION_FORMS[forms.repulsion](
+            lengths, params.repulsion_epsilon[2], params.repulsion_r_min[2]
+        )
+        pair = jnp.where(kind == 2, far * _switched(lengths, cutoff_A), pair)
     counted = graph.edge_mask & (graph.separation >= SEPARATION_CLASSES[0][0])
-    return 0.5 * params.weights[3] * jnp.where(counted, pair, 0.0)
+    return 0.5 * _weight(params, "repulsion") * jnp.where(counted, pair, 0.0)
+
+
+def electrostatics_energies(
+    params: PriorParams, lengths: jax.Array, graph: Graph, forms: PriorForms, cutoff_A: float
+) -> jax.Array:
+    """Screened Coulomb energies [E] of the directed edges, half of the pair's each; charges are those at pH 7."""
+    params = cast_prior(params, lengths.dtype)
+    charge = jnp.asarray(CHARGES, lengths.dtype)[graph.types]
+    strength = params.electrostatics[0] * charge[graph.senders] * charge[graph.receivers]
+    pair = potentials.debye_hueckel(lengths, strength, params.electrostatics[1]) * _switched(lengths, cutoff_A)
+    counted = graph.edge_mask & (graph.separation >= forms.electrostatics_separation)
+    return 0.5 * _weight(params, "electrostatics") * jnp.where(counted, pair, 0.0)
+
+
+def contact_energies(params: PriorParams, lengths: jax.Array, graph: Graph) -> jax.Array:
+    """Residue-pair contact energies [E] of the directed edges, half of the pair's each."""
+    params = cast_prior(params, lengths.dtype)
+    table = 0.5 * (params.contact_energy + params.contact_energy.T)
+    types = jnp.asarray(graph.types)
+    pair = table[types[graph.senders], types[graph.receivers]] * potentials.contact(lengths)
+    counted = graph.edge_mask & (graph.separation >= CONTACT_SEPARATION)
+    return 0.5 * _weight(params, "contact") * jnp.where(counted, pair, 0.0)
+
+
+def _switched(lengths: jax.Array, cutoff_A: float | None) -> jax.Array:
+    if cutoff_A is None:
+        raise ValueError("a term that reaches to the cutoff needs to know it")
+    return potentials.switch(lengths, potentials.SWITCH_FROM * cutoff_A, cutoff_A)
 
 
 def cast_prior(params: PriorParams, dtype) -> PriorParams:

@@ -8,7 +8,7 @@ from MDAnalysis.lib.distances import calc_angles, calc_bonds, calc_dihedrals
 
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, init_params
-from cgloop.model.terms import TERM_NAMES, repulsion_potential, zero_prior
+from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES, repulsion_potential, zero_prior
 from tests.model.systems import PRIOR, chain, chain_graph, evaluate, small_model
 
 PRIOR_ONLY = small_model("prior-only")
@@ -20,7 +20,7 @@ def prior_params(prior=PRIOR):
 
 def only(term: str):
     """The prior with the weights of all other terms zero."""
-    weights = np.where(np.array(TERM_NAMES[:4]) == term, 1.0, 0.0)
+    weights = np.where(np.array(PRIOR_TERM_NAMES) == term, 1.0, 0.0)
     return PRIOR._replace(weights=weights)
 
 
