@@ -29,7 +29,7 @@ def test_every_stage_left_its_record_and_its_files(finished_run):
         folder = finished_run / "cycle_000" / stage
         record = json.loads((folder / "stage.json").read_text())
         assert {name: digest_file(folder / name) for name in record["outputs"]} == record["outputs"]
-    hidden = [path for path in finished_run.rglob(".*")]
+    hidden = list(finished_run.rglob(".*"))
     assert hidden == []
 
 
