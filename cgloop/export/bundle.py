@@ -104,7 +104,7 @@ def write_bundle(
     exported = export_model(model, params)
     (out / MODULE).write_bytes(exported.serialize())
     (out / TEXT).write_text(readable_text(exported), encoding="utf-8")
-    flat = {name: np.ascontiguousarray(array, np.float32) for name, array in flatten_params(params).items()}
+    flat = {name: np.asarray(array, np.float32, order="C") for name, array in flatten_params(params).items()}
     (out / PARAMS).write_bytes(save(flat))
     files = [MODULE, TEXT, PARAMS]
     if priors_yaml is not None:

@@ -72,7 +72,10 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
                 try:
                     replicas.append(_read_replica(file[name], folder, name, n_beads, asked))
                 except (OSError, KeyError, ValueError) as error:
-                    problems.append(f"{stage} {name} cannot be read: {_plain(error, folder)}")
+                    if file[name].attrs.get("limit") == "not-started":
+                        problems.append(f"{stage} {name} was not started: it broke a limit in an earlier stage")
+                    else:
+                        problems.append(f"{stage} {name} cannot be read: {_plain(error, folder)}")
     except FileNotFoundError:
         problems.append(f"there is no record of a {stage.upper()} run")
     except OSError:

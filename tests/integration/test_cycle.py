@@ -33,6 +33,12 @@ def test_every_stage_left_its_record_and_its_files(finished_run):
     assert hidden == []
 
 
+def test_the_bundle_holds_the_trained_parameters(finished_run):
+    parity = json.loads((finished_run / "cycle_000" / "parity" / "parity.json").read_text())
+    assert parity["same_parameters"] is True
+    assert parity["verdict"] == "pass"
+
+
 def test_verdict_and_exit_code_agree(finished_run):
     verdict = json.loads((finished_run / "verdict.json").read_text())
     done = cgloop("gate", finished_run)
