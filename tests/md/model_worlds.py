@@ -102,8 +102,9 @@ def write_world(folder: Path, energy: str = "hybrid", proteins: list[ProteinData
     names = [one.name for one in proteins]
     write_manifest(paths["prep"], names, temperature_K=320.0, mapping="ca", projection="basic")
     model, params = small_model(energy)
+    # As the training writes them: a scalar stays a scalar.
     (paths["train"] / "params.safetensors").write_bytes(
-        save({name: np.ascontiguousarray(array) for name, array in flatten_params(params).items()})
+        save({name: np.array(array, order="C") for name, array in flatten_params(params).items()})
     )
     (paths["train"] / "model.json").write_text(json.dumps(model_to_json(model)))
     write_bundle(paths["export"], model, params, temperature_K=320.0)

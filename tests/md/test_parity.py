@@ -39,7 +39,7 @@ def test_a_sound_bundle_passes(world, tmp_path):
 def test_other_parameters_are_found_and_named(world, tmp_path):
     paths = write_world(tmp_path / "world", "prior-only")
     params = load_file(paths["train"] / "params.safetensors")
-    params["prior/bond_k"] = params["prior/bond_k"] * np.float32(1.01)
+    params["prior/bond_k"] = np.asarray(1.01 * params["prior/bond_k"], np.float32)
     (paths["train"] / "params.safetensors").write_bytes(save(params))
     (tmp_path / "out").mkdir()
     result = parity_stage(config(), paths["export"], paths["train"], paths["prep"], tmp_path / "out")

@@ -82,10 +82,10 @@ def test_same_seed_same_bytes(world, finished, tmp_path):
     assert result_digest(digest_files(tmp_path / "again")) == result_digest(digest_files(out))
 
 
-def test_broken_replicas(world, tmp_path):
+def test_broken_replicas(prior_world, tmp_path):
     """A limit on forces that nobody can keep: all break, each leaves a record, NVE counts them as failed."""
     out = tmp_path / "out"
-    result = run(world, out, monitors={"max_force": 15.0}, replicas=2)
+    result = run(prior_world, out, monitors={"max_force": 15.0}, replicas=2)
     stages = result["proteins"]["helix"]["stages"]
     for replica in stages["nvt"]["replicas"]:
         assert replica["limit"] == "max_force"
@@ -114,9 +114,9 @@ def test_several_proteins_and_chains(world, tmp_path):
         assert entry["stages"]["nve"]["replicas"][0]["survived"]
 
 
-def test_unknown_protein(world, tmp_path):
+def test_unknown_protein(prior_world, tmp_path):
     with pytest.raises(UserError, match="no protein `nobody`"):
-        run(world, tmp_path / "out", proteins=["nobody"])
+        run(prior_world, tmp_path / "out", proteins=["nobody"])
 
 
 def test_no_held_out_frames(tmp_path):
@@ -127,10 +127,10 @@ def test_no_held_out_frames(tmp_path):
         run(paths, tmp_path / "out")
 
 
-def test_interrupt(world, tmp_path):
+def test_interrupt(prior_world, tmp_path):
     request_stop("test")
     try:
         with pytest.raises(Interrupted):
-            run(world, tmp_path / "out")
+            run(prior_world, tmp_path / "out")
     finally:
         clear_stop()
