@@ -15,7 +15,7 @@ import cgloop
 from cgloop.config import Config
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.rundir import RunDirectory, write_config
-from cgloop.stages import digest_file, read_record
+from cgloop.stages import read_record
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,10 @@ def _sections(*names: str) -> Callable[[Config], dict[str, Any]]:
 
 def _prep_settings(config: Config) -> dict[str, Any]:
     """The data section, with each source named by its content: a moved file is the same file."""
-    data = config.data.model_dump(mode="json")
-    for source in data["sources"]:
-        path = Path(source.pop("path"))
-        if not path.is_file():
-            raise UserError("no such file", where=path, remedy="check `data.sources` in the config")
-        source.update(name=path.name, digest=digest_file(path))
-    return {"data": data}
+    from cgloop.data.sources import describe_sources
+
+    data = config.data.model_dump(mode="json", exclude={"sources", "workers"})
+    return {"data": {**data, "sources": describe_sources(config.data)}}
 
 
 def _prior_settings(config: Config) -> dict[str, Any]:
@@ -164,7 +161,7 @@ def _feedback(context: Context, out: Path) -> None:
 
 
 PIPELINE: tuple[Stage, ...] = (
-    Stage("prep", (), _prep_settings, _prep, shared=True),
+    Stage("prep", (), _prep_settings, _prep, resumable=True, shared=True),
     Stage("priors", ("prep",), _prior_settings, _priors, shared=True),
     Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
     Stage("export", ("priors", "train"), lambda config: {"temperature_K": config.data.temperature_K}, _export),

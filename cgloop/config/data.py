@@ -9,13 +9,42 @@ from cgloop.config.base import Section
 
 
 class SourceConfig(Section):
-    """One reference trajectory file."""
+    """Reference trajectories: one file, or many by a pattern.
 
-    path: Path = Field(description="relative to the config file")
-    format: Literal["mdcath"] = "mdcath"
-    temperatures_K: list[float] | None = Field(None, description="default: the model's temperature")
-    replicas: list[int] | None = Field(None, description="default: all")
+    `mdcath`: HDF5 files that hold proteins, temperatures and replicas by themselves. `mdanalysis`: a trajectory that
+    MDAnalysis reads with positions and forces, whose topology, temperature and replica are given here; several with
+    the same name are trajectories of one protein. `npz`: coarse-grained frames of the older padded format.
+    """
+
+    path: Path = Field(description="relative to the config file; may be a pattern such as data/*.h5")
+    format: Literal["mdcath", "mdanalysis", "npz"] = "mdcath"
+    temperatures_K: list[float] | None = Field(None, description="mdcath; default: the model's temperature")
+    replicas: list[int] | None = Field(None, description="mdcath; default: all")
+    topology: Path | None = Field(None, description="mdanalysis: PDB, PSF, GRO, TPR, PRMTOP …")
+    name: str | None = Field(None, description="mdanalysis: the protein's name; default: the topology's")
+    selection: str = Field("protein", description="mdanalysis: the protein's atoms")
+    temperature_K: float | None = Field(None, gt=0, description="mdanalysis, npz; default: the model's temperature")
+    replica: int = Field(0, ge=0, description="mdanalysis, npz: id of the trajectory, for the split")
+    start: int = Field(0, ge=0, description="first frame of every trajectory")
+    stop: int | None = Field(None, ge=1, description="frame before which to stop; default: the end")
     stride: int = Field(1, ge=1, description="keep every n-th frame")
+
+    @model_validator(mode="after")
+    def _keys_fit_the_format(self):
+        own = {
+            "mdcath": {"temperatures_K", "replicas"},
+            "mdanalysis": {"topology", "name", "selection", "temperature_K", "replica"},
+            "npz": {"temperature_K", "replica"},
+        }
+        foreign = set().union(*own.values()) - own[self.format]
+        given = sorted(name for name in foreign if getattr(self, name) != type(self).model_fields[name].default)
+        if given:
+            raise ValueError(f"`{given[0]}` has no meaning with `format: {self.format}`")
+        if self.format == "mdanalysis" and self.topology is None:
+            raise ValueError("`format: mdanalysis` needs `topology`")
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError("`stop` must be above `start`")
+        return self
 
 
 class SplitConfig(Section):
@@ -70,3 +99,7 @@ class DataConfig(Section):
     )
     force_map: ForceMapConfig = ForceMapConfig.model_validate({})
     split: SplitConfig
+    on_bad_file: Literal["error", "exclude"] = Field(
+        "error", description="exclude: a file that cannot be used is listed in the manifest, and the others go on"
+    )
+    workers: int | None = Field(None, ge=1, description="files in work at a time; default: usable cores")

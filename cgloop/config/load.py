@@ -45,7 +45,16 @@ def parse_config(text: str, path: Path) -> Config:
 
 
 def _absolute(config: Config, folder: Path) -> Config:
-    sources = [s.model_copy(update={"path": (folder / s.path).resolve()}) for s in config.data.sources]
+    sources = [
+        source.model_copy(
+            update={
+                key: (folder / path).resolve()
+                for key in ("path", "topology")
+                if (path := getattr(source, key)) is not None
+            }
+        )
+        for source in config.data.sources
+    ]
     return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
 
 

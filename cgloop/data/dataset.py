@@ -5,6 +5,7 @@ in memory.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from cgloop.data.protein import (
 from cgloop.data.writer import MANIFEST, SCHEMA_VERSION, ProteinWriter, write_manifest, write_protein
 from cgloop.errors import UserError
 from cgloop.stages import digest_file
+
+BLOCK_BYTES = 32 * 1024 * 1024
+"""Largest size of a block of positions and forces in memory."""
 
 __all__ = [
     "BEAD_FIELDS",
@@ -83,13 +87,38 @@ class DatasetReader:
         code = None if split is None else SPLITS[split]
         try:
             with h5py.File(path) as file:
-                beads = {field: file[row[0]][:] for field, row in BEAD_FIELDS.items()}
-                small = {f: file[row[0]][:] for f, row in FRAME_FIELDS.items() if f not in ("positions", "forces")}
+                beads, small = _read_small(file)
                 chosen = choose_frames(small["split"], small["temperature_K"], code, temperature_K)
-                large = {field: _read_frames(file[field], chosen) for field in ("positions", "forces")}
+                return _assemble(name, file, beads, small, chosen)
         except (OSError, KeyError) as error:
-            raise UserError(f"damaged data set file: {error}", where=path, remedy="run `cgloop prep` again") from None
-        return ProteinData(name=name, **beads, **large, **{field: rows[chosen] for field, rows in small.items()})
+            raise _damaged(path, error) from None
+
+    def structure(self, name: str) -> ProteinData:
+        """One protein without its frames. Raises as `load`."""
+        return self.load(name, temperature_K=-np.inf)
+
+    def blocks(
+        self, name: str, split: str | None = None, temperature_K: float | None = None, *, n_frames: int | None = None
+    ) -> Iterator[ProteinData]:
+        """As `load`, in parts of bounded size.
+
+        Args:
+            name, split, temperature_K: as for `load`.
+            n_frames: frames in a part; None for as many as fit 32 MB.
+        """
+        path = self._verified_path(name)
+        code = None if split is None else SPLITS[split]
+        try:
+            with h5py.File(path) as file:
+                beads, small = _read_small(file)
+                chosen = np.flatnonzero(choose_frames(small["split"], small["temperature_K"], code, temperature_K))
+                size = n_frames or max(1, BLOCK_BYTES // (24 * max(1, len(beads["residue_type"]))))
+                for first in range(0, len(chosen), size):
+                    part = np.zeros(len(small["split"]), bool)
+                    part[chosen[first : first + size]] = True
+                    yield _assemble(name, file, beads, small, part)
+        except (OSError, KeyError) as error:
+            raise _damaged(path, error) from None
 
     def _verified_path(self, name: str) -> Path:
         entry = self.manifest["proteins"].get(name)
@@ -128,7 +157,26 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_frames(dataset: h5py.Dataset, chosen: np.ndarray) -> np.ndarray:
+Arrays = dict[str, np.ndarray]
+
+
+def _read_small(file: h5py.File) -> tuple[Arrays, Arrays]:
+    """Arrays of beads, and of frames less positions and forces."""
+    beads = {field: file[row[0]][:] for field, row in BEAD_FIELDS.items()}
+    small = {field: file[row[0]][:] for field, row in FRAME_FIELDS.items() if field not in ("positions", "forces")}
+    return beads, small
+
+
+def _assemble(name: str, file: h5py.File, beads: Arrays, small: Arrays, chosen: np.ndarray) -> ProteinData:
+    large = {field: read_frames(file[field], chosen) for field in ("positions", "forces")}
+    return ProteinData(name=name, **beads, **large, **{field: rows[chosen] for field, rows in small.items()})
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"damaged data set file: {error}", where=path, remedy="run `cgloop prep` again")
+
+
+def read_frames(dataset: h5py.Dataset, chosen: np.ndarray) -> np.ndarray:
     """Rows of `dataset` where `chosen` is True, read run by run: h5py's own masks read element by element."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
     out = np.empty((int(chosen.sum()), *dataset.shape[1:]), dataset.dtype)

@@ -123,7 +123,13 @@ def write_protein(path: Path, protein: ProteinData, attributes: Mapping[str, Any
 
 
 def write_manifest(
-    folder: Path, names: Sequence[str], *, temperature_K: float, mapping: str, projection: str
+    folder: Path,
+    names: Sequence[str],
+    *,
+    temperature_K: float,
+    mapping: str,
+    projection: str,
+    excluded: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """Describe the files `<name>.h5` of a folder in `manifest.json`, with their digests and frame counts.
 
@@ -133,6 +139,7 @@ def write_manifest(
         temperature_K: the model's one temperature.
         mapping: how atoms became beads.
         projection: how atom forces became bead forces.
+        excluded: source files that could not be used, each with `source` and `reason`.
 
     Returns:
         The manifest.
@@ -143,6 +150,7 @@ def write_manifest(
         "mapping": mapping,
         "projection": projection,
         "units": {"length": "angstrom", "force": "kcal/mol/angstrom", "temperature": "K"},
+        "excluded_files": [dict(one) for one in excluded],
         "proteins": {name: _describe(Path(folder) / f"{name}.h5") for name in names},
     }
     write_json(Path(folder) / MANIFEST, manifest)
@@ -161,6 +169,11 @@ def _describe(path: Path) -> dict[str, Any]:
             "frames": len(split),
             "frames_per_split": {name: per_split[name] for name in SPLITS},
             "frames_per_temperature": dict(Counter(f"{value:g}" for value in temperature)),
+            "force_noise": _optional(file.attrs.get("force_noise")),
             "source": str(file.attrs.get("source", "")),
             "source_sha256": str(file.attrs.get("source_sha256", "")),
         }
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)

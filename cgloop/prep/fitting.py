@@ -5,7 +5,6 @@ are compressed in chunks of frames. Frames that later turn out not to be for tra
 what is then known (`prep/stream.py`).
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +20,6 @@ from cgloop.prep.optimal import OptimalFit, fit_optimal, force_products
 from cgloop.prep.projection import ForceMap, MatrixMap, force_map
 from cgloop.prep.quarantine import GOOD, Limits, all_atom_reasons, bead_reasons
 from cgloop.prep.reference import Block, Frames, Trajectory
-
-log = logging.getLogger("cgloop.prep")
 
 RUN = 25
 """Consecutive frames that are read together."""
@@ -210,16 +207,17 @@ def _fold_of(sample: Sample, parts: Sequence[np.ndarray]) -> dict[tuple[float, i
     return {key: (table[:, 0], table[:, 1]) for key, table in tables.items()}
 
 
-def tell_fit(name: str, maps: Maps) -> None:
-    """Log a warning where the optimal map is in use and rests on too few frames."""
+def fit_notes(maps: Maps) -> list[str]:
+    """Warnings where the optimal map is in use and rests on too few frames."""
     facts = maps.facts
     if maps.chosen != "optimal" or "rows" not in facts:
-        return
+        return []
+    if facts["l2"] is None and facts["free_coefficients"]:
+        return [f"{facts['frames']} frames are too few for an optimal force map: the sum over rigid groups is used"]
     ratio = facts["mean_squared_force_fitted"] / facts["mean_squared_force_cross_validated"]
-    if facts["l2"] is None:
-        log.warning("%s: %d frames are too few for an optimal force map, it falls back to basic", name, facts["frames"])
-    elif ratio < OVERFITTED:
-        log.warning(
-            "%s: the force map has %d coefficients a bead from %d frames; more (`data.force_map.frames`) would help",
-            name, facts["free_coefficients"], facts["frames"],
-        )  # fmt: skip
+    if ratio < OVERFITTED:
+        return [
+            f"the force map has {facts['free_coefficients']} coefficients a bead from {facts['frames']} frames; "
+            "more (`data.force_map.frames`) would lower the noise"
+        ]
+    return []

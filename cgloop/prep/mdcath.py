@@ -5,7 +5,6 @@ The layout: one group per protein with the PDB text of its atoms, and below it `
 groups may be called `320` or `sims320K`.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ import numpy as np
 from cgloop.errors import UserError
 from cgloop.prep.mapping import Atom, parse_pdb
 from cgloop.prep.reference import ALL_FRAMES, Block, Frames
-
-log = logging.getLogger("cgloop.prep")
 
 BLOCK_BYTES = 32 * 1024 * 1024
 """Largest size of a block of coordinates in memory; the same again for forces."""
@@ -91,7 +88,7 @@ class MdcathFile:
         name: id of the protein.
         atoms: rows of its PDB text, one per row of `coords`.
         trajectories: those with frames, by temperature and replica.
-        empty: names of replica groups without frames.
+        notes: e.g. replica groups without frames.
     """
 
     def __init__(self, path: Path):
@@ -102,7 +99,7 @@ class MdcathFile:
             self._group = self._find_protein()
             self.name = self._group.name.strip("/")
             self.atoms = self._read_atoms()
-            self.empty: list[str] = []
+            self.notes: list[str] = []
             self.trajectories = self._find_trajectories()
         except BaseException as error:
             self._file.close()
@@ -193,7 +190,7 @@ class MdcathFile:
                     if n_frames:
                         found.append(MdcathTrajectory(self.path, item, float(match[1]), int(replica), n_frames))
                     else:
-                        self.empty.append(f"{name}/{replica}")
+                        self.notes.append(f"{name}/{replica} has no frames")
         return sorted(found, key=lambda t: (t.temperature_K, t.replica))
 
     def _count_frames(self, group: h5py.Group) -> int:
@@ -216,7 +213,10 @@ class MdcathFile:
                 )
         frames = [len(group[name]) for name in ("coords", "forces")]
         if frames[0] != frames[1]:
-            log.warning("%s: %d frames of coordinates, %d of forces; the shorter counts", where, *frames)
+            place = group.name.split("/", 2)[-1]
+            self.notes.append(
+                f"{place} has {frames[0]} frames of coordinates, {frames[1]} of forces; the shorter counts"
+            )
         return min(frames)
 
 

@@ -100,26 +100,23 @@ def fit_optimal(
         raise UserError("too few frames to fit the optimal force map", remedy="use `projection: basic`")
     free = np.setdiff1d(np.arange(groups.n_groups), beads)
     problem = _Problem(beads, free, groups.sizes[free].astype(np.float64))
-    total = folds[0].total.copy()
-    for fold in folds[1:]:
-        total += fold.total
     rows = sum(fold.rows for fold in folds)
     if l2 == 0.0 and min(rows - fold.rows for fold in folds) < len(free):
         # Rounding would hide that the matrix is singular.
         raise _undetermined(l2)
-    scale = np.trace(total[np.ix_(free, free)]) / rows / max(problem.penalty.sum(), 1.0) or 1.0
+    scale = sum(fold.total[free, free].sum() for fold in folds) / rows / max(problem.penalty.sum(), 1.0) or 1.0
     candidates = [relative * scale for relative in RELATIVE_L2] if l2 is None else [l2]
-    scores = [_cross_validate(problem, folds, total, rows, candidate) for candidate in candidates]
+    scores = [_cross_validate(problem, folds, rows, candidate) for candidate in candidates]
     best = int(np.argmin(scores))
     chosen = candidates[best]
-    weights = problem.solve(total / rows, chosen)
-    parts = [problem.solve((total - fold.total) / (rows - fold.rows), chosen) for fold in folds]
+    weights = problem.solve(_moments(folds), chosen)
+    parts = [problem.solve(_moments([other for other in folds if other is not fold]), chosen) for fold in folds]
     return OptimalFit(
         weights=weights[groups.label].T,
         fold_weights=tuple(part[groups.label].T for part in parts),
         l2=chosen,
         held_out=scores[best],
-        fitted=_mean_square(weights, total / rows),
+        fitted=sum(_mean_square(weights, fold.total) for fold in folds) / rows,
         n_free=len(free),
         rows=rows,
     )
@@ -169,11 +166,20 @@ def _undetermined(l2: float) -> UserError:
     )
 
 
-def _cross_validate(problem: _Problem, folds: Sequence[Products], total: np.ndarray, rows: int, l2: float) -> float:
+def _moments(folds: Sequence[Products]) -> np.ndarray:
+    """Mean over rows of products of group forces, [G, G]; summed in place: these matrices fill the memory."""
+    moments = folds[0].total.copy()
+    for fold in folds[1:]:
+        moments += fold.total
+    moments /= sum(fold.rows for fold in folds)
+    return moments
+
+
+def _cross_validate(problem: _Problem, folds: Sequence[Products], rows: int, l2: float) -> float:
     """Mean squared force on each fold under the map of the others, averaged over rows."""
     score = 0.0
     for fold in folds:
-        weights = problem.solve((total - fold.total) / (rows - fold.rows), l2)
+        weights = problem.solve(_moments([other for other in folds if other is not fold]), l2)
         score += _mean_square(weights, fold.total) / rows
     return score
 

@@ -1,9 +1,9 @@
 """What preparation needs of an all-atom source, whatever its format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -70,26 +70,19 @@ class Trajectory(Protocol):
 
 
 class Reference(Protocol):
-    """An open source; use as a context manager.
+    """An open source.
 
     Attributes:
         path: shown in messages.
         name: id of the protein.
         atoms: of the protein, one per row of positions and forces.
-        empty: names of trajectories without frames.
+        notes: what the user should know of the source, e.g. trajectories without frames.
     """
 
     path: Path
     name: str
     atoms: list[Atom]
-    empty: list[str]
+    notes: list[str]
 
     def is_hydrogen(self) -> np.ndarray:
         """bool [A]."""
-
-    def select(self, temperatures_K: Sequence[float] | None, replicas: Sequence[int] | None) -> Sequence[Trajectory]:
-        """Trajectories at these temperatures with these replica ids; None means all. Raises UserError for others."""
-
-    def __enter__(self) -> "Reference": ...
-
-    def __exit__(self, *exception: Any) -> None: ...

@@ -13,7 +13,7 @@ from cgloop.data.noise import METHOD, choose_frames, estimate_noise
 from cgloop.data.protein import TEMPERATURE_TOLERANCE_K
 from cgloop.data.splits import assign_splits, train_window
 from cgloop.interrupt import check_stop
-from cgloop.prep.fitting import Maps, fit_maps, read_sample, tell_fit
+from cgloop.prep.fitting import Maps, fit_maps, fit_notes, read_sample
 from cgloop.prep.mapping import Beads, map_to_ca
 from cgloop.prep.quarantine import GOOD, Limits, TrajectoryRecord, all_atom_reasons, bead_reasons
 from cgloop.prep.reference import Frames, Reference, Trajectory
@@ -31,11 +31,12 @@ CAUTION = 0.8
 
 @dataclass(frozen=True)
 class ProteinResult:
-    """What became of one protein: entries for `quarantine.json` and `projection.json`."""
+    """What became of one protein: entries for `quarantine.json` and `projection.json`, and warnings."""
 
     name: str
     quarantine: dict[str, Any]
     projection: dict[str, Any]
+    notes: list[str]
 
 
 def prepare_protein(
@@ -111,19 +112,19 @@ class _Job:
             writer.finish(split)
             leaked = self._outside_training(maps, writer, split)
             if leaked and maps.chosen in FITTED:
-                return ProteinResult(self.reference.name, {}, {}), _count(writer)
+                return ProteinResult(self.reference.name, {}, {}, []), _count(writer)
             projection = self._report(maps, writer, split, tally)
             writer.describe(_noise_attributes(projection))
             if maps.chosen in FITTED:
                 weights = maps.by_name[maps.chosen].weights(len(self.reference.atoms))
                 writer.attach("force_map", weights.astype(np.float32))
-        tell_fit(self.reference.name, maps)
         quarantine = {
             "trajectories": [record.to_json() for record in records],
-            "empty_groups": self.reference.empty,
             "beads": len(self.beads.atom),
+            "notes": self.reference.notes,
         }
-        return ProteinResult(self.reference.name, quarantine, projection), None
+        notes = [*self.reference.notes, *fit_notes(maps)]
+        return ProteinResult(self.reference.name, quarantine, projection, notes), None
 
     def _maps(self, windows: Mapping[tuple[float, int], int], limits: Limits) -> Maps:
         fitted_to = [t for t in self.trajectories if self._at_model_temperature(np.array(t.temperature_K))]

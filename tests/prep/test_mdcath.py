@@ -25,7 +25,7 @@ def test_trajectories_of_any_length_and_either_group_name(tmp_path, molecule):
     with MdcathFile(write_mdcath(tmp_path / "a.h5", molecule, {**data, "sims320K/1": None})) as file:
         found = [(t.temperature_K, t.replica, t.n_frames) for t in file.trajectories]
         assert found == [(320, 0, 9), (320, 2, 4), (450, 1, 3)]
-        assert file.empty == ["sims320K/1"]
+        assert file.notes == ["sims320K/1 has no frames"]
         assert file.temperatures_K == [320, 450]
         assert [t.replica for t in file.select([320.0], [2])] == [2]
 

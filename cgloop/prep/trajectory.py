@@ -1,0 +1,235 @@
+"""Reading any trajectory that MDAnalysis reads with positions and forces.
+
+MDAnalysis converts every format it knows the units of to Å and kJ/mol/Å; a format whose unit of force it does not
+declare is refused, not guessed. Temperature and replica are not in such files: the config gives them.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cgloop.config.data import SourceConfig
+from cgloop.errors import UserError
+from cgloop.prep.mapping import Atom
+from cgloop.prep.reference import ALL_FRAMES, Block, Frames
+
+KCAL_PER_KJ = 1.0 / 4.184
+
+BLOCK_BYTES = 32 * 1024 * 1024
+"""Largest size of a block of positions in memory; the same again for forces."""
+
+CHECK = "check that it is whole and that MDAnalysis reads it"
+
+
+@dataclass(frozen=True, eq=False)
+class MdaTrajectory:
+    """One trajectory file; `blocks` reads it."""
+
+    file: Path
+    universe: Any
+    selected: Any
+    temperature_K: float
+    replica: int
+
+    @property
+    def n_frames(self) -> int:
+        return int(self.universe.trajectory.n_frames)
+
+    @property
+    def where(self) -> str:
+        return str(self.file)
+
+    @property
+    def key(self) -> tuple[float, int]:
+        return self.temperature_K, self.replica
+
+    def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
+        """The wanted frames, in order, in blocks of bounded size.
+
+        Raises:
+            UserError: the file is damaged here, or a frame has no forces.
+        """
+        wanted = frames.of(self.n_frames)
+        size = max(1, BLOCK_BYTES // (12 * len(self.selected)))
+        for first in range(0, len(wanted), size):
+            part = wanted[first : first + size]
+            positions = np.empty((len(part), len(self.selected), 3), np.float32)
+            forces = np.empty_like(positions)
+            for row, frame in enumerate(part):
+                self._read(frame, positions[row], forces[row])
+            yield Block(np.array(part), positions, forces)
+
+    def _read(self, frame: int, positions: np.ndarray, forces: np.ndarray) -> None:
+        try:
+            step = self.universe.trajectory[frame]
+        except (OSError, EOFError, ValueError, RuntimeError, IndexError) as error:
+            raise UserError(f"frame {frame} cannot be read: {_line(error)}", where=self.file, remedy=CHECK) from None
+        if not step.has_forces:
+            raise UserError(
+                f"frame {frame} has no forces",
+                where=self.file,
+                remedy="force matching needs forces; write them as often as positions",
+            )
+        positions[:] = whole(self.selected.positions, step.triclinic_dimensions)
+        forces[:] = self.selected.forces * KCAL_PER_KJ
+
+
+def whole(positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """A protein that periodic boundaries have cut, put together again.
+
+    Atoms that follow each other in a file are near each other: each is moved by whole box vectors next to the one
+    before it. Chains end up at the nearest image of each other's ends.
+
+    Args:
+        positions: [A, 3], Å.
+        box: rows are the box vectors, Å; None or zeros where there is no box.
+
+    Returns:
+        float64 [A, 3]; the first atom stays.
+    """
+    positions = positions.astype(np.float64)
+    if box is None or not np.linalg.det(box) > 0 or not np.isfinite(positions).all():
+        return positions
+    # Whole numbers of box vectors, so that no rounding adds up along the chain. From the last vector to the first, as
+    # each of a triclinic box reaches into the directions of those before it.
+    shifted = positions.copy()
+    for vector, axis in ((2, 2), (1, 1), (0, 0)):
+        steps = np.round(np.diff(shifted[:, axis]) / box[vector, axis])
+        shifted -= np.concatenate([[0.0], np.cumsum(steps)])[:, None] * box[vector]
+    return shifted
+
+
+class MdaReference:
+    """The trajectories of one protein; use as a context manager.
+
+    Args:
+        sources: one per trajectory, with the same protein.
+        name: of the protein.
+        model_temperature_K: of sources that give none.
+        scratch: a folder for links: MDAnalysis writes an index beside some trajectories.
+    """
+
+    def __init__(self, sources: Sequence[SourceConfig], name: str, model_temperature_K: float, scratch: Path):
+        """Raises: UserError if a file cannot be understood, or has no forces of known unit."""
+        self.path, self.name = sources[0].path, name
+        self.notes: list[str] = []
+        self.trajectories: list[MdaTrajectory] = []
+        self._scratch = scratch / "links"
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            for index, source in enumerate(sources):
+                temperature = source.temperature_K or model_temperature_K
+                opened = _open(source, self._scratch / f"{index}{source.path.suffix}", temperature)
+                self._accept(opened, source)
+        except BaseException:
+            self.close()
+            raise
+        self.atoms = _atoms(self.trajectories[0].selected)
+
+    def _accept(self, opened: MdaTrajectory, source: SourceConfig) -> None:
+        if opened.n_frames == 0:
+            self.notes.append(f"{source.path.name} has no frames")
+            return
+        if any(opened.key == other.key for other in self.trajectories):
+            raise UserError(
+                f"a second trajectory of protein `{self.name}` at {opened.temperature_K:g} K is replica "
+                f"{opened.replica}, too",
+                where=source.path,
+                remedy="give each its own `replica`",
+            )
+        if self.trajectories and list(opened.selected.names) != list(self.trajectories[0].selected.names):
+            raise UserError(
+                f"its atoms differ from those of {self.trajectories[0].file.name}",
+                where=source.path,
+                remedy="give other proteins another `name`",
+            )
+        self.trajectories.append(opened)
+
+    def __enter__(self) -> "MdaReference":
+        if not self.trajectories:
+            raise UserError("has no frames", where=self.path)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files, and remove the links."""
+        import shutil
+
+        for trajectory in self.trajectories:
+            trajectory.universe.trajectory.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def is_hydrogen(self) -> np.ndarray:
+        """bool [A], from elements, or from names where the topology has none."""
+        return np.array([(atom.element or atom.name.lstrip("0123456789")[:1]) == "H" for atom in self.atoms])
+
+
+def _open(source: SourceConfig, link: Path, temperature_K: float) -> MdaTrajectory:
+    import MDAnalysis
+
+    link.symlink_to(source.path.resolve())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            universe = MDAnalysis.Universe(str(source.topology), str(link))
+        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AttributeError) as error:
+            raise UserError(f"MDAnalysis cannot read it: {_line(error)}", where=source.path, remedy=CHECK) from None
+        try:
+            selected = universe.select_atoms(source.selection)
+        except (MDAnalysis.SelectionError, AttributeError) as error:
+            raise UserError(f"`selection: {source.selection}`: {_line(error)}", where=source.topology) from None
+    if not len(selected):
+        raise UserError(f"`selection: {source.selection}` selects no atom", where=source.topology)
+    _require_forces(universe, source)
+    return MdaTrajectory(source.path, universe, selected, temperature_K, source.replica)
+
+
+def _require_forces(universe: Any, source: SourceConfig) -> None:
+    if universe.trajectory.n_frames and not universe.trajectory.ts.has_forces:
+        raise UserError(
+            "has no forces", where=source.path, remedy="force matching needs forces; use a format that holds them"
+        )
+    declared = getattr(universe.trajectory, "units", {}) or {}
+    for quantity in ("length", "force"):
+        if not declared.get(quantity):
+            raise UserError(
+                f"MDAnalysis declares no unit of {quantity} for this format", where=source.path,
+                remedy="convert it to one whose units are known, such as TRR or H5MD",
+            )  # fmt: skip
+
+
+def _atoms(selected: Any) -> list[Atom]:
+    positions = whole(selected.positions, selected.universe.trajectory.ts.triclinic_dimensions)
+    segments, chains = _labels(selected, "segids"), _labels(selected, "chainIDs")
+    insertions, altlocs, elements = (_labels(selected, name) for name in ("icodes", "altLocs", "elements"))
+    return [
+        Atom(
+            index=index,
+            name=str(selected.names[index]).strip(),
+            altloc=altlocs[index],
+            resname=str(selected.resnames[index]).strip().upper(),
+            # As in a PDB text: what comes before the stroke is shown.
+            chain=f"{chains[index] or segments[index]}/{segments[index]}",
+            resid=int(selected.resids[index]),
+            insertion=insertions[index],
+            element=elements[index].upper(),
+            position=(float(x), float(y), float(z)),
+        )
+        for index, (x, y, z) in enumerate(positions)
+    ]
+
+
+def _labels(selected: Any, attribute: str) -> list[str]:
+    """Texts of a topology attribute; empty where the topology has it not."""
+    values = getattr(selected, attribute, None)
+    return [""] * len(selected) if values is None else [str(value).strip() for value in values]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
