@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.model.terms import SEPARATION_CLASSES
-from cgloop.priors.inversion import CONTACT_A, Fit, angle_target, dihedral_target
+from cgloop.model.potentials import SWITCH_FROM
+from cgloop.model.terms import KEY_NAMES, SEPARATION_CLASSES, PriorParams
+from cgloop.priors.bonded import angle_target, dihedral_target
+from cgloop.priors.forms import angle_curve, dihedral_curve, repulsion_shape
+from cgloop.priors.inversion import CONTACT_A, Fit
 from cgloop.priors.samples import Histogram
-from cgloop.priors.series import cosine_basis, periodic_basis
 from cgloop.priors.tables import class_key
 from cgloop.units import DEGREES_PER_RADIAN, thermal_energy
 
@@ -26,15 +28,29 @@ def curves(fit: Fit) -> dict[str, Any]:
         "kT_kcal_per_mol": kT,
         "energy_unit": "kcal/mol",
         "terms": [_bond(fit, kT), _angle(fit, kT), _dihedral(fit, kT), *_repulsion(fit)],
+        "keys": _keys(fit),
+        "pairs": _pairs(fit),
         "sanity": sanity(fit, kT),
     }
 
 
+def _common(fit: Fit) -> PriorParams:
+    """With one set of bonded parameters."""
+    return fit.params if fit.common is None else fit.common
+
+
+def _far_forms(fit: Fit) -> list[str]:
+    """The form of each separation class."""
+    return ["wca"] * (len(SEPARATION_CLASSES) - 1) + [fit.forms.repulsion]
+
+
 def sanity(fit: Fit, kT: float) -> dict[str, Any]:
     """Numbers of VALIDATION's static check: amplitude of the angle term, cost of contacts; energies in kT."""
-    theta = fit.samples.angles.centres
-    energy = cosine_basis(theta, len(fit.params.angle_coeffs) - 1) @ fit.params.angle_coeffs
-    contact = fit.params.repulsion_epsilon * ((fit.params.repulsion_r_min / CONTACT_A) ** 6 - 1.0) ** 2
+    theta, params = fit.samples.angles.centres, _common(fit)
+    energy = angle_curve(fit.forms.angle, params.angle_coeffs, theta)
+    ratio = CONTACT_A / params.repulsion_r_min
+    shape = [float(repulsion_shape(form, x)) for form, x in zip(_far_forms(fit), ratio, strict=True)]
+    contact = params.repulsion_epsilon * shape
     found: dict[str, Any] = {
         "angle_amplitude_kT": _round(np.ptp(energy) / kT),
         "repulsion_at_3_A_kT": _round(contact / kT),
@@ -53,7 +69,8 @@ def sanity(fit: Fit, kT: float) -> dict[str, Any]:
 
 def _bond(fit: Fit, kT: float) -> dict[str, Any]:
     histogram, r = fit.samples.bonds, fit.samples.bonds.centres
-    energy = 0.5 * fit.params.bond_k * (r - fit.params.bond_r0) ** 2
+    params = _common(fit)
+    energy = 0.5 * params.bond_k * (r - params.bond_r0) ** 2
     density = histogram.density()
     with np.errstate(divide="ignore"):
         reference = np.where(density > 0, -kT * np.log(density / r**2), np.nan)
@@ -63,7 +80,7 @@ def _bond(fit: Fit, kT: float) -> dict[str, Any]:
 
 def _angle(fit: Fit, kT: float) -> dict[str, Any]:
     histogram, theta = fit.samples.angles, fit.samples.angles.centres
-    energy = cosine_basis(theta, len(fit.params.angle_coeffs) - 1) @ fit.params.angle_coeffs
+    energy = angle_curve(fit.forms.angle, _common(fit).angle_coeffs, theta)
     reference = np.full(len(theta), np.nan)
     if histogram.total:
         target, _, inside = angle_target(histogram, kT)
@@ -73,8 +90,7 @@ def _angle(fit: Fit, kT: float) -> dict[str, Any]:
 
 def _dihedral(fit: Fit, kT: float) -> dict[str, Any]:
     histogram, phi = fit.samples.dihedrals, fit.samples.dihedrals.centres
-    order = len(fit.params.dihedral_cos) - 1
-    energy = periodic_basis(phi, order) @ np.concatenate([fit.params.dihedral_cos, fit.params.dihedral_sin[1:]])
+    energy = _dihedral_energy(fit, _common(fit), phi)
     reference = np.full(len(phi), np.nan)
     if histogram.total:
         target, _, known = dihedral_target(histogram, kT)
@@ -84,11 +100,11 @@ def _dihedral(fit: Fit, kT: float) -> dict[str, Any]:
 
 def _repulsion(fit: Fit) -> list[dict[str, Any]]:
     out = []
-    for kind in range(len(SEPARATION_CLASSES)):
+    for kind, form in enumerate(_far_forms(fit)):
         histogram = fit.samples.distances[kind]
         r, r_min = histogram.centres, fit.params.repulsion_r_min[kind]
         shown = (r > 0.6 * r_min) & (r < 12.0)
-        energy = fit.params.repulsion_epsilon[kind] * ((r_min / np.minimum(r, r_min)) ** 6 - 1.0) ** 2
+        energy = fit.params.repulsion_epsilon[kind] * repulsion_shape(form, r / r_min)
         out.append(
             {
                 "term": "repulsion",
@@ -102,6 +118,75 @@ def _repulsion(fit: Fit) -> list[dict[str, Any]]:
                 "reference": None,
                 "fitted": _round(energy[shown]),
                 "implied_density": None,
+            }
+        )
+    return out
+
+
+def _dihedral_energy(fit: Fit, params: PriorParams, phi: np.ndarray) -> np.ndarray:
+    return dihedral_curve(params.dihedral_cos, params.dihedral_sin, params.dihedral_spline, fit.forms.dihedral, phi)
+
+
+def _keys(fit: Fit) -> list[dict[str, Any]]:
+    """Bonded potentials of every key that has samples of its own, on every fourth point of the grids."""
+    if fit.forms.keyed == "global":
+        return []
+    names, samples, params = KEY_NAMES[fit.forms.keyed], fit.samples, fit.params
+    theta, phi = samples.angles.centres[::4], samples.dihedrals.centres[::4]
+    out: list[dict[str, Any]] = [
+        {"term": "bond", "key": name, "samples": int(n), "k": _round(k), "r0": _round(r0)}
+        for name, (n, _, _), k, r0 in zip(names, samples.key_bonds, params.bond_k, params.bond_r0, strict=True)
+        if n
+    ]
+    for name, counts, coefficients in zip(names, samples.key_angles, params.angle_coeffs, strict=True):
+        if counts.any():
+            energy = angle_curve(fit.forms.angle, coefficients, theta)
+            out.append(_key_curve("angle", name, counts, theta, energy))
+    for row, counts in enumerate(samples.key_dihedrals):
+        if counts.any():
+            own = PriorParams(
+                *(v[row] if len(np.shape(v)) and len(v) == len(samples.key_dihedrals) else v for v in params)
+            )
+            name = f"{names[row // len(names)]}-{names[row % len(names)]}"
+            out.append(_key_curve("dihedral", name, counts, phi, _dihedral_energy(fit, own, phi)))
+    return out
+
+
+def _key_curve(term: str, key: str, counts: np.ndarray, grid: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
+    return {
+        "term": term,
+        "key": key,
+        "unit": "degree",
+        "samples": int(counts.sum()),
+        "grid": _round(grid * DEGREES_PER_RADIAN),
+        "fitted": _round(energy - energy.min()),
+    }
+
+
+def _pairs(fit: Fit) -> list[dict[str, Any]]:
+    """Terms between charged residues and between residue types, if there are any."""
+    out: list[dict[str, Any]] = []
+    if fit.forms.electrostatics:
+        strength, length = fit.params.electrostatics
+        r = np.arange(3.0, 12.01, 0.1)
+        energy = strength * np.exp(-r / length) / r
+        out.append(
+            {
+                "term": "electrostatics",
+                "unit": "Å",
+                "grid": _round(r),
+                "fitted": _round(energy),
+                "debye_length_A": _round(length),
+                "about": f"two like unit charges; switched off between {SWITCH_FROM:g} of the cutoff and the cutoff",
+            }
+        )
+    if fit.forms.contacts:
+        out.append(
+            {
+                "term": "contact",
+                "residues": list(KEY_NAMES["residue"]),
+                "energy": _round(fit.params.contact_energy),
+                "contacts": _round(fit.samples.contacts[0] + fit.samples.contacts[0].T),
             }
         )
     return out

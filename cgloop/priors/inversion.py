@@ -12,38 +12,17 @@ import numpy as np
 from cgloop.config.priors import PriorsConfig
 from cgloop.data.dataset import ProteinData
 from cgloop.errors import UserError
-from cgloop.model.terms import PriorParams
-from cgloop.priors.samples import CIS_BELOW_A, Histogram, Samples
-from cgloop.priors.series import (
-    cosine_basis,
-    cosine_slopes,
-    fit_series,
-    harmonic_numbers,
-    periodic_basis,
-)
+from cgloop.model.names import PRIOR_TERM_NAMES
+from cgloop.model.potentials import CONTACT_OUTER_A
+from cgloop.model.terms import DEFAULT_FORMS, PriorForms, PriorParams
+from cgloop.priors.bonded import fit_angle, fit_bond, fit_dihedral, fit_dihedral_basis
+from cgloop.priors.forms import forms_of, repulsion_shape
+from cgloop.priors.pairs import electrostatics, invert_contacts
+from cgloop.priors.samples import BOND_ORIGIN_A, Histogram, Samples
 from cgloop.units import thermal_energy
 
 DECIMALS = 6
 """Parameters are rounded to so many decimals, so that the readable file and the parameters are the same numbers."""
-
-ANGLE_SMOOTHING = np.radians(2.0)
-DIHEDRAL_SMOOTHING = np.radians(5.0)
-"""Width of the Gaussian kernel of the density estimates: well below what the series can resolve."""
-
-ANGLE_TAIL = 5e-4
-"""Fraction of angles beyond each end of what counts as the data's range."""
-
-WALL_KT = 3.0
-"""How far the angle's potential rises, at most, above its range in the data (VALIDATION: static prior sanity)."""
-
-WALL_WIDTH = np.radians(20.0)
-"""Room that the wall takes to rise so far; where the data leave less, it rises in proportion."""
-
-DENSITY_FLOOR = 0.01
-"""Densities are known down to this part of the uniform density; below it the potential is flat."""
-
-FLOOR_WEIGHT = 0.05
-"""Weight in the fits of points without data, relative to the most probable one."""
 
 DEFAULT_R_MIN_A = (4.8, 4.0, 3.8)
 """Smallest CA–CA distances of folded proteins per separation class: the range of repulsion where the reference has no
@@ -63,6 +42,9 @@ class Fit:
         temperature_K: K.
         r_min_from: per separation class, where its range comes from, in words.
         angle_range: θ where the data's range begins and ends, radians; None without angles.
+        forms: functions that the terms are.
+        common: the prior with one set of bonded parameters, to which scarce keys shrink; the same as `params` if there
+            are no keys.
     """
 
     params: PriorParams
@@ -70,6 +52,8 @@ class Fit:
     temperature_K: float
     r_min_from: tuple[str, ...]
     angle_range: tuple[float, float] | None
+    forms: PriorForms = DEFAULT_FORMS
+    common: PriorParams | None = None
 
 
 def fit_priors(
@@ -86,8 +70,9 @@ def fit_priors(
     Raises:
         UserError: fewer than `min_frames` frames, positions that cannot be a protein's, or too short a cutoff.
     """
-    samples = Samples()
+    samples = Samples(keyed=config.keyed)
     for protein in proteins:
+        check_temperature(protein, temperature_K)
         samples.add(protein)
     return fit_samples(samples, config, temperature_K, cutoff_A).params
 
@@ -99,129 +84,104 @@ def fit_samples(samples: Samples, config: PriorsConfig, temperature_K: float, cu
             f"{samples.n_frames} training frames at {temperature_K:g} K, the priors need {config.min_frames}",
             remedy="give more frames to `data.split.train`, or lower `priors.min_frames`",
         )
-    kT = thermal_energy(temperature_K)
+    kT, forms = thermal_energy(temperature_K), forms_of(config)
     bond_k, bond_r0 = fit_bond(samples, kT)
-    angle_coeffs, angle_range = fit_angle(samples.angles, config.angle_order, config.ridge, kT)
-    dihedral_cos, dihedral_sin = fit_dihedral(samples.dihedrals, config.dihedral_order, config.ridge, kT)
+    angle_coeffs, angle_range = fit_angle(samples.angles, angle_size(config), config.ridge, kT, forms.angle)
+    dihedral = fit_dihedral_form(samples.dihedrals, config, kT)
     r_min, origins = fit_repulsion(samples.smallest, config.repulsion_epsilon_kT)
-    if not cutoff_A > r_min.max():
-        raise UserError(
-            f"`model.cutoff_A` is {cutoff_A:g}, the repulsion reaches to {r_min.max():.2f} Å",
-            remedy="choose a larger cutoff",
-        )
+    epsilon = np.full(len(r_min), config.repulsion_epsilon_kT * kT)
+    epsilon[-1] = far_epsilon(forms.repulsion, float(r_min[-1]), config.repulsion_epsilon_kT) * kT
+    if forms.repulsion == "lj":
+        # The reference's smallest distance is where the energy crosses zero.
+        r_min[-1] *= 2.0 ** (1.0 / 6.0)
+    reach = max(float(r_min.max()), CONTACT_OUTER_A if forms.contacts else 0.0)
+    if not cutoff_A > reach:
+        what = "contact terms reach" if reach == CONTACT_OUTER_A else "the repulsion reaches"
+        raise UserError(f"`model.cutoff_A` is {cutoff_A:g}, {what} to {reach:.2f} Å", remedy="choose a larger cutoff")
     weights = config.weights
     params = PriorParams(
-        bond_k=np.round(bond_k, DECIMALS),
-        bond_r0=np.round(bond_r0, DECIMALS),
-        angle_coeffs=np.round(angle_coeffs, DECIMALS),
-        dihedral_cos=np.round(dihedral_cos, DECIMALS),
-        dihedral_sin=np.round(dihedral_sin, DECIMALS),
-        repulsion_epsilon=np.round(np.full(len(r_min), config.repulsion_epsilon_kT * kT), DECIMALS),
-        repulsion_r_min=np.round(r_min, DECIMALS),
-        weights=np.array([weights.bond, weights.angle, weights.dihedral, weights.repulsion]),
+        bond_k=bond_k,
+        bond_r0=bond_r0,
+        angle_coeffs=angle_coeffs,
+        repulsion_epsilon=epsilon,
+        repulsion_r_min=r_min,
+        weights=np.array([getattr(weights, name) for name in PRIOR_TERM_NAMES]),
+        **dihedral,
     )
-    return Fit(params, samples, temperature_K, origins, angle_range)
+    if forms.electrostatics:
+        params = params._replace(electrostatics=electrostatics(config.electrostatics, temperature_K))
+    if forms.contacts:
+        params = params._replace(contact_energy=invert_contacts(samples.contacts, config.contacts.pseudo_counts, kT))
+    common = rounded(params)
+    keyed = rounded(fit_keys(samples, config, kT, params)) if forms.keyed != "global" else common
+    return Fit(keyed, samples, temperature_K, origins, angle_range, forms, common)
 
 
-def fit_bond(samples: Samples, kT: float) -> tuple[np.ndarray, np.ndarray]:
-    """k (kcal/mol/Å²) and r0 (Å) of U = ½ k (r − r0)² from mean m and variance v of the bond lengths.
-
-    p(r) ∝ r² exp(−U/kT) is, to second order about its maximum, a normal distribution with 1/v = k/kT + 2/m² and
-    k (m − r0) = 2 kT/m. Without bonds, k = 0.
-
-    Raises:
-        UserError: bonds that are all shorter than any trans peptide's, or do not vary.
-    """
-    if samples.n_bonds == 0 and samples.n_cis == 0:
-        return np.asarray(0.0), np.asarray(3.8)
-    if samples.n_bonds == 0:
+def check_temperature(protein: ProteinData, temperature_K: float) -> None:
+    """Raise UserError if a frame is not at the temperature: kT of the inversion would be wrong."""
+    others = np.unique(protein.temperature_K[np.abs(protein.temperature_K - temperature_K) > 0.5])
+    if len(others):
         raise UserError(
-            f"no CA–CA bond is longer than {CIS_BELOW_A} Å",
-            remedy="check the unit of the coordinates: Å is expected",
+            f"{protein.name} has frames at {others[0]:g} K, the priors are those of {temperature_K:g} K",
+            remedy="fit each temperature by itself, or set `priors.temperatures: mixed`",
         )
-    mean, variance = samples.bond_mean, samples.bond_variance
-    if not variance > 1e-8 * mean**2:
-        raise UserError("CA–CA bonds do not vary: the reference is not a thermal ensemble")
-    k = kT / variance - 2.0 * kT / mean**2
-    return np.asarray(k), np.asarray(mean - 2.0 * kT / (k * mean))
 
 
-def fit_angle(angles: Histogram, order: int, ridge: float, kT: float) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Coefficients a_n (kcal/mol) of U(θ) = Σ a_n cos nθ, and the data's range of θ (radians).
+def rounded(params: PriorParams) -> PriorParams:
+    """With as many decimals as the file has."""
+    return PriorParams(*(np.round(np.asarray(value, np.float64), DECIMALS) for value in params))
 
-    Beyond the data's range the target is a wall, rising along a parabola by `WALL_KT` to the end of [0, π]. The fit is
-    held to it by inequalities: outside the range the slope never points away from the data, so there is no second
-    minimum, and nothing is more than `WALL_KT` above the range of the potential in the data.
+
+def angle_size(config: PriorsConfig) -> int:
+    """Order of the series, or intervals of the spline."""
+    return config.angle_intervals if config.angle_form == "spline" else config.angle_order
+
+
+def fit_dihedral_form(dihedrals: Histogram, config: PriorsConfig, kT: float) -> dict[str, np.ndarray]:
+    """The fields of `PriorParams` that dihedrals have in the form of the config; others are single zeros."""
+    none = np.zeros(1)
+    if config.dihedral_form == "fourier":
+        cosines, sines = fit_dihedral(dihedrals, config.dihedral_order, config.ridge, kT)
+        return {"dihedral_cos": cosines, "dihedral_sin": sines, "dihedral_spline": none}
+    spline = fit_dihedral_basis(dihedrals, "spline", config.dihedral_intervals, config.ridge, kT)
+    return {"dihedral_cos": none, "dihedral_sin": none, "dihedral_spline": spline}
+
+
+def fit_keys(samples: Samples, config: PriorsConfig, kT: float, common: PriorParams) -> PriorParams:
+    """One row of bonded parameters per key, from its own samples and `shrinkage` samples of all keys together.
+
+    With that many pseudo-samples a key that is rare has the common distribution, hence the common parameters, and one
+    that is frequent its own. Keys without samples keep the common parameters to the last digit.
     """
-    if angles.total == 0:
-        return np.zeros(order + 1), None
-    theta = angles.centres
-    target, density, inside = angle_target(angles, kT)
-    first, last = np.flatnonzero(inside)[[0, -1]]
-    basis, slopes = cosine_basis(theta, order), cosine_slopes(theta, order)
-    ceiling = np.ptp(target[inside]) + WALL_KT * kT
-    # Rows of "at least": falling below the range, rising above it, both ends under the ceiling over every point inside.
-    rows = [-slopes[:first], slopes[last + 1 :]]
-    bounds = [np.zeros(first), np.zeros(len(theta) - last - 1)]
-    for end in (0.0, np.pi):
-        rows.append(basis[inside] - cosine_basis(np.array([end]), order))
-        bounds.append(np.full(int(inside.sum()), -ceiling))
-    weights = np.where(inside, np.maximum(density / density.max(), FLOOR_WEIGHT), FLOOR_WEIGHT)
-    coefficients = fit_series(
-        basis, target, weights, harmonic_numbers(order + 1, order), ridge, np.concatenate(rows), np.concatenate(bounds)
-    )
-    return coefficients, (float(theta[first]), float(theta[last]))
+    extra = config.shrinkage
 
+    def shrunk(all_of: Histogram, counts: np.ndarray) -> Histogram:
+        return Histogram(all_of.edges, counts + extra * all_of.counts / max(all_of.counts.sum(), 1.0))
 
-def angle_target(angles: Histogram, kT: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The potential to fit (kcal/mol, zero at its minimum), the smoothed density (1/rad), and which θ are in range."""
-    theta = angles.centres
-    kernel = _kernel(theta, ANGLE_SMOOTHING, periodic=False)
-    density = kernel @ angles.density()
-    cumulative = np.cumsum(angles.counts) / angles.total
-    first = int(np.searchsorted(cumulative, ANGLE_TAIL))
-    last = int(np.searchsorted(cumulative, 1.0 - ANGLE_TAIL))
-    inside = (np.arange(len(theta)) >= first) & (np.arange(len(theta)) <= last)
-    # A gap in the data has a density of zero: its potential is only known to be high.
-    known = np.maximum(density, DENSITY_FLOOR / np.pi)
-    # The Jacobian is smoothed as the density is: near 0 and π it changes within the kernel's width.
-    potential = -kT * np.log(known / (kernel @ np.sin(theta)))
-    potential -= potential[inside].min()
-    potential[:first] = potential[first] + kT * _wall(theta[first] - theta[:first], theta[first])
-    potential[last + 1 :] = potential[last] + kT * _wall(theta[last + 1 :] - theta[last], np.pi - theta[last])
-    return potential, density, inside
-
-
-def _wall(distance: np.ndarray, room: float) -> np.ndarray:
-    """A parabola that rises from 0 and levels off at the end of the room, as every cosine series does there; in kT."""
-    part = distance / room
-    return WALL_KT * min(1.0, room / WALL_WIDTH) * part * (2.0 - part)
-
-
-def fit_dihedral(dihedrals: Histogram, order: int, ridge: float, kT: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients a_n and b_n (kcal/mol, n = 0 … order) of U(φ) = Σ a_n cos nφ + b_n sin nφ.
-
-    Where the reference never goes the target is flat at its highest known value, and inequalities keep the fit there
-    above every point that is within kT of the minimum.
-    """
-    if dihedrals.total == 0:
-        return np.zeros(order + 1), np.zeros(order + 1)
-    target, density, known = dihedral_target(dihedrals, kT)
-    basis = periodic_basis(dihedrals.centres, order)
-    low, unknown = basis[target < kT], basis[~known]
-    rows = (unknown[:, None, :] - low[None, ::4, :]).reshape(-1, basis.shape[1])
-    weights = np.maximum(density / density.max(), FLOOR_WEIGHT)
-    harmonics = harmonic_numbers(basis.shape[1], order)
-    coefficients = fit_series(basis, target, weights, harmonics, ridge, rows, np.zeros(len(rows)))
-    return coefficients[: order + 1], np.concatenate([[0.0], coefficients[order + 1 :]])
-
-
-def dihedral_target(dihedrals: Histogram, kT: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The potential to fit (kcal/mol, zero at its minimum), the smoothed density (1/rad), and where it is known."""
-    density = _kernel(dihedrals.centres, DIHEDRAL_SMOOTHING, periodic=True) @ dihedrals.density()
-    floor = DENSITY_FLOOR / (2.0 * np.pi)
-    potential = -kT * np.log(np.maximum(density, floor))
-    return potential - potential.min(), density, density > floor
+    k = np.tile(common.bond_k, len(samples.key_bonds))
+    r0 = np.tile(common.bond_r0, len(samples.key_bonds))
+    for row, (n, total, squares) in enumerate(samples.key_bonds):
+        if n:
+            mean = (total + extra * (samples.bond_mean - BOND_ORIGIN_A)) / (n + extra)
+            about = samples.bond_variance + (samples.bond_mean - BOND_ORIGIN_A) ** 2
+            variance = (squares + extra * about) / (n + extra) - mean**2
+            own = Samples(n_bonds=int(n), bond_mean=mean + BOND_ORIGIN_A, bond_variance=variance)
+            k[row], r0[row] = fit_bond(own, kT)
+    angles = [
+        fit_angle(shrunk(samples.angles, counts), angle_size(config), config.ridge, kT, config.angle_form)[0]
+        if counts.any()
+        else common.angle_coeffs
+        for counts in samples.key_angles
+    ]
+    dihedrals = [
+        fit_dihedral_form(shrunk(samples.dihedrals, counts), config, kT)
+        if counts.any()
+        else {name: getattr(common, name) for name in ("dihedral_cos", "dihedral_sin", "dihedral_spline")}
+        for counts in samples.key_dihedrals
+    ]
+    used = ("dihedral_spline",) if config.dihedral_form == "spline" else ("dihedral_cos", "dihedral_sin")
+    by_pair = {name: np.stack([row[name] for row in dihedrals]) for name in used}
+    return common._replace(bond_k=k, bond_r0=r0, angle_coeffs=np.stack(angles), **by_pair)
 
 
 def fit_repulsion(smallest: np.ndarray, epsilon_kT: float) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -246,10 +206,15 @@ def fit_repulsion(smallest: np.ndarray, epsilon_kT: float) -> tuple[np.ndarray, 
     return np.array(values), tuple(origins)
 
 
-def _kernel(grid: np.ndarray, width: float, periodic: bool) -> np.ndarray:
-    """Gaussian kernels [G, G] that keep the sum over the grid; cut at ends that are not periodic."""
-    apart = np.abs(grid[:, None] - grid[None, :])
-    if periodic:
-        apart = np.minimum(apart, 2.0 * np.pi - apart)
-    kernel = np.exp(-0.5 * (apart / width) ** 2)
-    return kernel / kernel.sum(axis=0)
+def far_epsilon(form: str, r_min: float, epsilon_kT: float) -> float:
+    """ε in kT of the repulsion from separation 6 on.
+
+    Of a form that reaches to the cutoff so much that `CONTACT_A` costs `CONTACT_KT`, and at least 1 kT for power laws
+    (at the reference's smallest distance) and 0.2 kT for the well of Lennard-Jones.
+    """
+    if form == "wca":
+        return epsilon_kT
+    ratio = CONTACT_A / (r_min * 2.0 ** (1.0 / 6.0) if form == "lj" else r_min)
+    # A little more than enough: the file has six decimals.
+    needed = 1.0001 * CONTACT_KT / float(repulsion_shape(form, np.asarray(ratio)))
+    return max(needed, 0.2 if form == "lj" else 1.0)

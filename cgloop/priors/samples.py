@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cgloop.data.dataset import ProteinData
-from cgloop.model.terms import SEPARATION_CLASSES
-from cgloop.model.topology import build_topology, separation_matrix
+from cgloop.model.potentials import CONTACT_INNER_A, CONTACT_OUTER_A
+from cgloop.model.terms import CONTACT_SEPARATION, KEY_NAMES, SEPARATION_CLASSES, key_of_type
+from cgloop.model.topology import Topology, build_topology, separation_matrix
+from cgloop.residues import N_TYPES
 
 CIS_BELOW_A = 3.4
 """Shorter CA–CA bonds belong to cis peptides (2.9 Å, trans 3.8 Å): one harmonic cannot describe both, and the few
 cis ones are left out of the fit and counted."""
+
+BOND_ORIGIN_A = 3.8
+
+CONTACT_A = 0.5 * (CONTACT_INNER_A + CONTACT_OUTER_A)
+"""Distance below which a pair is counted as a contact: where the contact function is one half."""
 
 BLOCK_VALUES = 4_000_000
 """Largest number of pair distances in memory at a time."""
@@ -66,6 +73,10 @@ class Samples:
         bonds, angles, dihedrals: histograms over r, θ in [0, π] and φ in [−π, π].
         distances: per separation class, histogram of pair distances.
         smallest: [3] Å, smallest pair distance per separation class, inf where there is no pair.
+        keyed: which residues have distributions of their own, beside those of all (`PriorForms.keyed`).
+        key_bonds: [K, 3], number, sum and sum of squares of trans bond lengths less 3.8 Å.
+        key_angles, key_dihedrals: counts [K, bins] and [K², bins] on the grids of `angles` and `dihedrals`.
+        contacts: [2, 20, 20], by residue types of pairs far along the chain: contacts, and pairs.
     """
 
     n_frames: int = 0
@@ -80,6 +91,17 @@ class Samples:
         default_factory=lambda: [Histogram.between(0.0, 20.0, 200) for _ in SEPARATION_CLASSES]
     )
     smallest: np.ndarray = field(default_factory=lambda: np.full(len(SEPARATION_CLASSES), np.inf))
+    keyed: str = "global"
+    key_bonds: np.ndarray = field(init=False)
+    key_angles: np.ndarray = field(init=False)
+    key_dihedrals: np.ndarray = field(init=False)
+    contacts: np.ndarray = field(default_factory=lambda: np.zeros((2, N_TYPES, N_TYPES)))
+
+    def __post_init__(self) -> None:
+        n = len(KEY_NAMES[self.keyed]) if self.keyed != "global" else 0
+        self.key_bonds = np.zeros((n, 3))
+        self.key_angles = np.zeros((n, len(self.angles.counts)))
+        self.key_dihedrals = np.zeros((n * n, len(self.dihedrals.counts)))
 
     def add(self, protein: ProteinData) -> None:
         """Count all frames of a protein."""
@@ -89,14 +111,38 @@ class Samples:
         size = max(1, BLOCK_VALUES // (3 * n_pairs))
         for start in range(0, protein.n_frames, size):
             x = protein.positions[start : start + size].astype(np.float64)
-            self._add_bonds(bond_lengths(x, topology.bonds))
-            self.angles.add(bond_angles(x, topology.angles))
-            self.dihedrals.add(dihedral_angles(x, topology.dihedrals))
+            bonds, angles = bond_lengths(x, topology.bonds), bond_angles(x, topology.angles)
+            dihedrals = dihedral_angles(x, topology.dihedrals)
+            self._add_bonds(bonds)
+            self.angles.add(angles)
+            self.dihedrals.add(dihedrals)
+            if self.keyed != "global":
+                self._add_keys(protein.residue_type, topology, bonds, angles, dihedrals)
             for kind, indices in enumerate(pairs):
                 distances = bond_lengths(x, indices)
                 self.distances[kind].add(distances)
                 self.smallest[kind] = min(self.smallest[kind], distances.min(initial=np.inf))
+                if SEPARATION_CLASSES[kind][0] == CONTACT_SEPARATION:
+                    self._add_contacts(protein.residue_type[indices], distances)
         self.n_frames += protein.n_frames
+
+    def _add_keys(self, types: np.ndarray, topology: Topology, bonds, angles, dihedrals) -> None:
+        """Count bonds, angles and dihedrals [F, M] again by the key of their residues."""
+        keys = key_of_type(self.keyed)[types.astype(int)]
+        for row, lengths in zip(keys[topology.bonds[:, 1]], bonds.T, strict=True):
+            apart = lengths[lengths >= CIS_BELOW_A] - BOND_ORIGIN_A
+            self.key_bonds[row] += len(apart), apart.sum(), (apart**2).sum()
+        for row, values in zip(keys[topology.angles[:, 1]], angles.T, strict=True):
+            self.key_angles[row] += np.histogram(values, self.angles.edges)[0]
+        pairs = len(KEY_NAMES[self.keyed]) * keys[topology.dihedrals[:, 1]] + keys[topology.dihedrals[:, 2]]
+        for row, values in zip(pairs, dihedrals.T, strict=True):
+            self.key_dihedrals[row] += np.histogram(values, self.dihedrals.edges)[0]
+
+    def _add_contacts(self, types: np.ndarray, distances: np.ndarray) -> None:
+        """Count pairs [P, 2] of residue types and how often they are within the middle of the contact function."""
+        near = (distances < CONTACT_A).sum(axis=0)
+        for counts, values in zip(self.contacts, (near, np.full(len(types), len(distances))), strict=True):
+            np.add.at(counts, (types[:, 0].astype(int), types[:, 1].astype(int)), values)
 
     def _add_bonds(self, lengths: np.ndarray) -> None:
         """Merge mean and variance (Chan, Golub, LeVeque, Am. Stat. 37, 242 (1983))."""

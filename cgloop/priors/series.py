@@ -47,13 +47,25 @@ def fit_series(
     Raises:
         ValueError: no coefficients fulfil the inequalities.
     """
+    return fit_linear(basis, target, weights, np.diag(np.sqrt(ridge) * harmonics.astype(float) ** 2), lower, bounds)
+
+
+def fit_linear(
+    basis: np.ndarray,
+    target: np.ndarray,
+    weights: np.ndarray,
+    penalty: np.ndarray,
+    lower: np.ndarray,
+    bounds: np.ndarray,
+) -> np.ndarray:
+    """As `fit_series`, with Σ (penalty·c)² in place of the weighted squares of the coefficients; penalty: [P, C]."""
     from scipy.linalg import solve_triangular
     from scipy.optimize import nnls
 
     root = np.sqrt(weights)
-    tiny = 1e-9 * np.eye(len(harmonics))
-    rows = np.concatenate([basis * root[:, None], np.diag(np.sqrt(ridge) * harmonics.astype(float) ** 2), tiny])
-    right = np.concatenate([target * root, np.zeros(2 * len(harmonics))])
+    tiny = 1e-9 * np.eye(basis.shape[1])
+    rows = np.concatenate([basis * root[:, None], penalty, tiny])
+    right = np.concatenate([target * root, np.zeros(len(penalty) + len(tiny))])
     q, r = np.linalg.qr(rows)
     free = q.T @ right
     if not len(lower):

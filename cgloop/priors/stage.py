@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.interrupt import check_stop
@@ -29,7 +31,7 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
         UserError: a damaged data set, or too few frames.
     """
     reader = DatasetReader.open(dataset_dir)
-    samples, frames = Samples(), {}
+    samples, frames = Samples(keyed=config.priors.keyed), {}
     with progress("priors", len(reader.names), "proteins") as bar:
         for name in reader.names:
             check_stop()
@@ -44,12 +46,13 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
         "angles": samples.angles.total,
         "dihedrals": samples.dihedrals.total,
     }
-    write_priors(out / "priors.yaml", fit.params, Origin(fit.temperature_K, frames, counts, fit.r_min_from))
+    origin = Origin(fit.temperature_K, frames, counts, fit.r_min_from)
+    write_priors(out / "priors.yaml", fit.params, origin, fit.forms)
     write_json(out / "curves.json", curves(fit))
     log.info(
         "bond %.4g kcal/mol/Å² at %.4g Å; repulsion ends at %s Å",
-        fit.params.bond_k,
-        fit.params.bond_r0,
+        np.mean(fit.params.bond_k),
+        np.mean(fit.params.bond_r0),
         ", ".join(f"{value:.2f}" for value in fit.params.repulsion_r_min),
     )
     return fit.params

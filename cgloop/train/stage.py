@@ -28,8 +28,8 @@ from cgloop.model.hybrid import (
     unflatten_params,
 )
 from cgloop.model.hybrid import init_params as random_params
-from cgloop.model.terms import PriorParams
-from cgloop.priors.tables import read_priors
+from cgloop.model.terms import PriorForms, PriorParams
+from cgloop.priors.tables import read_prior
 from cgloop.residues import N_TYPES, RESIDUES
 from cgloop.stages import digest_file, digest_of, write_json
 from cgloop.train.checkpoints import read_tensors, write_tensors
@@ -79,9 +79,9 @@ def train_stage(
     reader = DatasetReader.open(dataset_dir)
     sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A)
     shape = common_shape(sets.all(), config.train.eval_batch_size)
-    prior = read_priors(priors_yaml)
-    baseline = _prior_forces_on(sets, prior, config.model.cutoff_A, shape)
-    model = _describe_model(config, sets.training)
+    forms, prior = read_prior(priors_yaml)
+    baseline = _prior_forces_on(sets, forms, prior, config.model.cutoff_A, shape)
+    model = _describe_model(config, sets.training, forms)
     if model.has_prior:
         for frames, forces in zip(sets.all(), baseline, strict=True):
             frames.set_target(frames.reference - forces)
@@ -150,15 +150,17 @@ def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float) -> S
     return Sets(training, validation, test)
 
 
-def _prior_forces_on(sets: Sets, prior: PriorParams, cutoff_A: float, shape: Shape) -> list[np.ndarray]:
+def _prior_forces_on(
+    sets: Sets, forms: PriorForms, prior: PriorParams, cutoff_A: float, shape: Shape
+) -> list[np.ndarray]:
     """Forces of the prior alone on every frame of every set, computed once: the prior is frozen."""
-    model = Model(spec=None, energy="prior-only", cutoff_A=cutoff_A)
+    model = Model(spec=None, energy="prior-only", cutoff_A=cutoff_A, forms=forms)
     function = jax.jit(partial(prior_forces, model))
     params = {"prior": jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), prior), "ml": {}}
     return [predict(function, params, frames, shape) for frames in sets.all()]
 
 
-def _describe_model(config: Config, training: FrameSet) -> Model:
+def _describe_model(config: Config, training: FrameSet, forms: PriorForms) -> Model:
     """The network's hyper-parameters, those that come from the training frames included."""
     present = np.unique(training.types)
     return build_model(
@@ -166,6 +168,7 @@ def _describe_model(config: Config, training: FrameSet) -> Model:
         avg_num_neighbors=training.mean_neighbors,
         trained_types=[kind in present for kind in range(N_TYPES)],
         energy_scale=_energy_scale(config, training),
+        forms=forms,
     )
 
 

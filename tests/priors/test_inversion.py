@@ -8,17 +8,8 @@ from synthetic_chains import KT, draw, protein_of, random_chain
 
 from cgloop.config.priors import PriorsConfig
 from cgloop.errors import UserError
-from cgloop.priors.inversion import (
-    DEFAULT_R_MIN_A,
-    WALL_KT,
-    angle_target,
-    dihedral_target,
-    fit_angle,
-    fit_bond,
-    fit_dihedral,
-    fit_priors,
-    fit_repulsion,
-)
+from cgloop.priors.bonded import WALL_KT, angle_target, dihedral_target, fit_angle, fit_bond, fit_dihedral
+from cgloop.priors.inversion import DEFAULT_R_MIN_A, fit_priors, fit_repulsion
 from cgloop.priors.samples import Histogram, Samples
 from cgloop.priors.series import cosine_basis, periodic_basis
 
@@ -178,7 +169,7 @@ def config(**settings):
 def test_small_proteins_have_no_angles_or_dihedrals():
     for n_beads, n_series in ((1, 0), (2, 0), (3, 1), (4, 2)):
         prior = fit_priors([protein_of(random_chain(n_beads, 50))], config(), 320.0, 12.0)
-        assert prior.angle_coeffs.shape == (7,)
+        assert prior.angle_coeffs.shape == (9,)
         assert prior.dihedral_cos.shape == prior.dihedral_sin.shape == (5,)
         assert prior.angle_coeffs.any() == (n_series >= 1)
         assert prior.dihedral_cos.any() == (n_series == 2)
@@ -196,7 +187,7 @@ def test_all_proteins_count_equally_per_frame():
 def test_weights_and_strength_come_from_the_config():
     chosen = config(repulsion_epsilon_kT=2.5, weights={"bond": 2.0, "repulsion": 0.0})
     prior = fit_priors([protein_of(random_chain(6, 40))], chosen, 320.0, 12.0)
-    np.testing.assert_array_equal(prior.weights, [2.0, 1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(prior.weights, [2.0, 1.0, 1.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(prior.repulsion_epsilon, 2.5 * KT, rtol=1e-6)
 
 

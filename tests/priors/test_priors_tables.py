@@ -26,7 +26,7 @@ def priors(draw):
     return PriorParams(
         np.asarray(draw(positive)), np.asarray(draw(positive)), draw(arrays(numbers, n_angle)),
         draw(arrays(numbers, n_dihedral)), draw(arrays(numbers, n_dihedral)),
-        draw(arrays(positive, 3)), draw(arrays(positive, 3)), draw(arrays(positive, 4)),
+        draw(arrays(positive, 3)), draw(arrays(positive, 3)), draw(arrays(positive, 6)),
     )  # fmt: skip
 
 
@@ -58,6 +58,12 @@ def test_any_yaml_reader_understands_it(written):
     assert data["frames"] == {"a": 4, "b": 3}
     assert data["temperature_K"] == 320
     assert "kcal/mol/Å²" in written.read_text()
+
+
+def test_files_with_four_weights_have_one_for_the_others(written):
+    text = written.read_text()
+    assert "electrostatics" not in text
+    np.testing.assert_array_equal(read_priors(written).weights, np.ones(6))
 
 
 def test_terms_without_data_say_so(tmp_path):
