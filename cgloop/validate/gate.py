@@ -177,7 +177,7 @@ def _summary(
     advice = f" What would decide: {advice}." if advice else ""
     return (
         f"{total - len(open_)} of {total} required checks pass, {len(open_)} cannot be decided; "
-        f"first: {_title(open_[0]['check'])} of {open_[0]['subject']}: {open_[0]['reason']}.{advice}"
+        f"first: {_title(open_[0]['check'])} of {open_[0]['subject']}: {open_[0]['reason'].split(', but ')[0]}.{advice}"
     )
 
 
