@@ -20,6 +20,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 # Chunks of about this many bytes: large enough to read fast, small enough to read single frames.
 CHUNK_BYTES = 128 * 1024
+MOVED_BYTES = 16 * 1024 * 1024
 
 
 class ProteinWriter:
@@ -76,6 +77,21 @@ class ProteinWriter:
             target[start:] = values
         for field, rows in (("temperature_K", temperature_K), ("replica", replica), ("source_frame", source_frame)):
             self._rows[field].append(np.asarray(rows, FRAME_FIELDS[field][1]))
+
+    def keep(self, chosen: np.ndarray) -> None:
+        """Drop appended frames where `chosen` (bool [F]) is False; the others move up."""
+        if chosen.all():
+            return
+        rows = np.flatnonzero(chosen)
+        for dataset in ("positions", "forces"):
+            target = self._file[dataset]
+            size = max(1, MOVED_BYTES // (12 * target.shape[1]))
+            for first in range(0, len(rows), size):
+                part = rows[first : first + size]
+                target[first : first + len(part)] = target[part[0] : part[-1] + 1][part - part[0]]
+            target.resize(len(rows), axis=0)
+        for field in self._rows:
+            self._rows[field] = [self.rows(field)[chosen]]
 
     def rows(self, field: str) -> np.ndarray:
         """What was appended so far of `temperature_K`, `replica` or `source_frame`."""

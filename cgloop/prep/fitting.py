@@ -5,6 +5,7 @@ are compressed in chunks of frames. Frames that later turn out not to be for tra
 what is then known (`prep/stream.py`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +14,13 @@ import numpy as np
 
 from cgloop.config.data import ForceMapConfig
 from cgloop.errors import UserError
+from cgloop.interrupt import check_stop
 from cgloop.prep.aggforce_map import aggforce_map
 from cgloop.prep.constraints import RigidGroups, guess_rigid_groups
 from cgloop.prep.mapping import Beads
 from cgloop.prep.optimal import OptimalFit, fit_optimal, force_products
 from cgloop.prep.projection import ForceMap, MatrixMap, force_map
-from cgloop.prep.quarantine import GOOD, Limits, all_atom_reasons, bead_reasons
+from cgloop.prep.quarantine import GOOD, Screen
 from cgloop.prep.reference import Block, Frames, Trajectory
 
 RUN = 25
@@ -42,11 +44,24 @@ class Sample:
         positions: a few frames [A, 3], Å, for rigid bonds.
         forces: [A, 3] float32, kcal/mol/Å, a frame each.
         frames: (temperature, replica) and source frame of each.
+        bad: how many frames were passed over, by reason.
     """
 
     positions: list[np.ndarray] = field(default_factory=list)
     forces: list[np.ndarray] = field(default_factory=list)
     frames: list[tuple[tuple[float, int], int]] = field(default_factory=list)
+    bad: Counter[str] = field(default_factory=Counter)
+
+    def require_frames(self) -> None:
+        """Raise `UserError` if there is no frame at all."""
+        if not self.forces:
+            reason = f", {self.bad.most_common(1)[0][0]} above all" if self.bad else ""
+            raise UserError(f"no good training frame to fit a force map to ({self.bad.total()} are bad{reason})")
+
+    def without(self, bad: np.ndarray) -> "Sample":
+        """The sample less some frames (bool, one entry a frame)."""
+        good = np.flatnonzero(~bad)
+        return Sample(self.positions, [self.forces[i] for i in good], [self.frames[i] for i in good], self.bad)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +108,20 @@ def read_sample(
     trajectories: Sequence[Trajectory],
     frames: Frames,
     window: Callable[[Trajectory], int],
-    beads: Beads,
-    limits: Limits,
+    bead_atoms: np.ndarray,
+    screen: Screen,
     n_wanted: int,
 ) -> Sample:
-    """Read about `n_wanted` good frames from the first `window(trajectory)` selected frames of each trajectory."""
+    """Read about `n_wanted` good frames from the first `window(trajectory)` selected frames of each trajectory.
+
+    Args:
+        trajectories: those at the model's temperature.
+        frames: which of their frames are wanted at all.
+        window: the number of first frames that are for training.
+        bead_atoms: int [N].
+        screen: tells good frames from bad ones.
+        n_wanted: frames.
+    """
     windows = [window(trajectory) for trajectory in trajectories]
     total = sum(windows)
     share = min(1.0, n_wanted / max(total, 1))
@@ -105,22 +129,19 @@ def read_sample(
     sample = Sample()
     for trajectory, size in zip(trajectories, windows, strict=True):
         for first, last in _runs(size, round(share * size)):
-            chosen = frames.part(first, last)
-            for block in trajectory.blocks(chosen):
-                _take(sample, trajectory, block, beads, limits, every)
-    return sample
-
-
-def _take(sample: Sample, trajectory: Trajectory, block: Block, beads: Beads, limits: Limits, every: int) -> None:
-    reasons = all_atom_reasons(block.positions, block.forces)
-    alpha = force_map("slice", beads.atom, np.zeros(0, bool), block.positions[0])
-    with np.errstate(over="ignore", invalid="ignore"):
-        of_beads = bead_reasons(block.positions[:, beads.atom], alpha.project(block.forces), beads.linked, limits)
-    for row in np.flatnonzero((reasons == GOOD) & (of_beads == GOOD)):
-        if len(sample.forces) % every == 0:
-            sample.positions.append(block.positions[row])
-        sample.forces.append(block.forces[row])
-        sample.frames.append((trajectory.key, int(block.source_frame[row])))
+            for block in trajectory.blocks(frames.part(first, last)):
+                check_stop()
+                reasons = screen.look(
+                    block.positions, block.forces, block.positions[:, bead_atoms], block.forces[:, bead_atoms]
+                )
+                sample.bad.update(reason for reason in reasons if reason != GOOD)
+                for row in np.flatnonzero(reasons == GOOD):
+                    if len(sample.forces) % every == 0:
+                        sample.positions.append(block.positions[row])
+                    sample.forces.append(block.forces[row])
+                    sample.frames.append((trajectory.key, int(block.source_frame[row])))
+    keys = np.array([key[0] for key, _ in sample.frames])
+    return sample.without(screen.unusual(keys))
 
 
 def _runs(size: int, wanted: int) -> list[tuple[int, int]]:
@@ -157,6 +178,7 @@ def fit_maps(
     facts: dict[str, Any] = {"frames": len(sample.forces)}
     groups = None
     try:
+        sample.require_frames()
         groups = guess_rigid_groups(np.array(sample.positions), config.rigid_threshold_A)
         facts.update(
             rigid_pairs=len(groups.pairs), rigid_groups=groups.n_groups,

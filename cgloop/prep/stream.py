@@ -15,7 +15,7 @@ from cgloop.data.splits import assign_splits, train_window
 from cgloop.interrupt import check_stop
 from cgloop.prep.fitting import Maps, fit_maps, fit_notes, read_sample
 from cgloop.prep.mapping import Beads, map_to_ca
-from cgloop.prep.quarantine import GOOD, Limits, TrajectoryRecord, all_atom_reasons, bead_reasons
+from cgloop.prep.quarantine import GOOD, UNUSUAL_FORCE, Limits, Screen, TrajectoryRecord, table_row
 from cgloop.prep.reference import Frames, Reference, Trajectory
 from cgloop.prep.tally import Tally, summarise
 
@@ -98,10 +98,12 @@ class _Job:
         limits = Limits()
         maps = self._maps(windows, limits)
         beads = {name: getattr(self.beads, name) for name in ("residue_type", "chain", "resid", "native", "linked")}
-        records, tally = [], Tally()
+        screen, tally = Screen(self.reference.is_hydrogen(), self.beads.linked, limits), Tally()
         with ProteinWriter(self.out, beads, self.attributes) as writer:
-            for trajectory in self.trajectories:
-                records.append(self._stream(trajectory, maps, limits, writer, tally))
+            records = [self._stream(trajectory, maps, screen, writer, tally) for trajectory in self.trajectories]
+            kept = ~screen.unusual(writer.rows("temperature_K"))
+            self._set_aside(records, ~kept, limits)
+            writer.keep(kept)
             split = assign_splits(
                 writer.rows("replica"),
                 writer.rows("temperature_K"),
@@ -113,12 +115,13 @@ class _Job:
             leaked = self._outside_training(maps, writer, split)
             if leaked and maps.chosen in FITTED:
                 return ProteinResult(self.reference.name, {}, {}, []), _count(writer)
-            projection = self._report(maps, writer, split, tally)
+            projection = self._report(maps, writer, split, tally, kept)
             writer.describe(_noise_attributes(projection))
             if maps.chosen in FITTED:
                 weights = maps.by_name[maps.chosen].weights(len(self.reference.atoms))
                 writer.attach("force_map", weights.astype(np.float32))
         quarantine = {
+            **table_row(records),
             "trajectories": [record.to_json() for record in records],
             "beads": len(self.beads.atom),
             "notes": self.reference.notes,
@@ -128,18 +131,19 @@ class _Job:
 
     def _maps(self, windows: Mapping[tuple[float, int], int], limits: Limits) -> Maps:
         fitted_to = [t for t in self.trajectories if self._at_model_temperature(np.array(t.temperature_K))]
+        hydrogen = self.reference.is_hydrogen()
+        screen = Screen(hydrogen, self.beads.linked, limits)
         sample = read_sample(
-            fitted_to, self.frames, lambda t: windows[t.key], self.beads, limits, self.config.force_map.frames
+            fitted_to, self.frames, lambda t: windows[t.key], self.beads.atom, screen, self.config.force_map.frames
         )
         structure = np.array([atom.position for atom in self.reference.atoms])
-        hydrogen = self.reference.is_hydrogen()
         return fit_maps(self.config.projection, sample, self.beads, hydrogen, structure, self.config.force_map)
 
     def _at_model_temperature(self, temperature_K: np.ndarray) -> np.ndarray:
         return np.abs(temperature_K - self.config.temperature_K) < TEMPERATURE_TOLERANCE_K
 
     def _stream(
-        self, trajectory: Trajectory, maps: Maps, limits: Limits, writer: ProteinWriter, tally: Tally
+        self, trajectory: Trajectory, maps: Maps, screen: Screen, writer: ProteinWriter, tally: Tally
     ) -> TrajectoryRecord:
         """Copy the good frames of one trajectory, block by block, as beads."""
         record = TrajectoryRecord(trajectory.temperature_K, trajectory.replica)
@@ -148,9 +152,7 @@ class _Job:
             positions = block.positions[:, self.beads.atom]
             with np.errstate(over="ignore", invalid="ignore"):
                 stored, mapped = maps.project(trajectory, block)
-            reasons = all_atom_reasons(block.positions, block.forces)
-            of_beads = bead_reasons(positions, stored, self.beads.linked, limits)
-            reasons = np.where(reasons == GOOD, of_beads, reasons)
+            reasons = screen.look(block.positions, block.forces, positions, stored)
             record.add(block.source_frame, reasons)
             good = reasons == GOOD
             n_good = int(good.sum())
@@ -163,8 +165,16 @@ class _Job:
             )
             tally.add(positions[good], {name: forces[good] for name, forces in mapped.items()})
             self.advance(len(good), n_good)
-        record.require_mostly_good(limits, trajectory.where)
         return record
+
+    def _set_aside(self, records: Sequence[TrajectoryRecord], unusual: np.ndarray, limits: Limits) -> None:
+        """Note which frames have unusual forces, and refuse trajectories with too many bad frames."""
+        first = 0
+        for record, trajectory in zip(records, self.trajectories, strict=True):
+            last = first + record.n_good
+            record.set_aside(unusual[first:last], UNUSUAL_FORCE)
+            record.require_mostly_good(limits, trajectory.where)
+            first = last
 
     def _outside_training(self, maps: Maps, writer: ProteinWriter, split: np.ndarray) -> int:
         """Frames of the fit that ended in another part than training."""
@@ -175,7 +185,9 @@ class _Job:
             leaked += int((np.isin(frame, frames) & here & (split != SPLITS["train"])).sum())
         return leaked
 
-    def _report(self, maps: Maps, writer: ProteinWriter, split: np.ndarray, tally: Tally) -> dict[str, Any]:
+    def _report(
+        self, maps: Maps, writer: ProteinWriter, split: np.ndarray, tally: Tally, kept: np.ndarray
+    ) -> dict[str, Any]:
         temperature, replica = writer.rows("temperature_K"), writer.rows("replica")
         at_model = self._at_model_temperature(temperature)
         held_out = at_model & np.isin(split, (SPLITS["validation"], SPLITS["test"]))
@@ -186,7 +198,7 @@ class _Job:
         return {
             "method": maps.chosen,
             "fit": dict(maps.facts),
-            **summarise(tally, temperature, replica, held_out, len(self.beads.atom)),
+            **summarise(tally, kept, temperature, replica, held_out, len(self.beads.atom)),
             "keeps_rigid_bonds": {
                 name: maps.groups.hold(one.weights(n_atoms)) if maps.groups else None
                 for name, one in maps.by_name.items()

@@ -30,7 +30,12 @@ class Tally:
 
 
 def summarise(
-    tally: Tally, temperature_K: np.ndarray, replica: np.ndarray, held_out: np.ndarray, n_beads: int
+    tally: Tally,
+    kept: np.ndarray,
+    temperature_K: np.ndarray,
+    replica: np.ndarray,
+    held_out: np.ndarray,
+    n_beads: int,
 ) -> dict[str, Any]:
     """Mean squared force on held-out frames, and the virial identity at each temperature, for every map.
 
@@ -38,14 +43,15 @@ def summarise(
     twenty times that, so it stands with its standard error, and decides nothing.
 
     Args:
-        tally: all kept frames.
-        temperature_K, replica: [F], of the same frames, in order of time within a trajectory.
+        tally: all frames that were counted.
+        kept: bool, one entry for each of them; F are kept.
+        temperature_K, replica: [F], of kept frames, in order of time within a trajectory.
         held_out: bool [F], frames at the model's temperature that are not for training.
         n_beads: N.
     """
     block = _blocks(temperature_K, replica)
-    squares = {name: np.concatenate(parts) for name, parts in tally.squares.items()}
-    virials = {name: np.concatenate(parts) for name, parts in tally.virials.items()}
+    squares = {name: np.concatenate(parts)[kept] for name, parts in tally.squares.items()}
+    virials = {name: np.concatenate(parts)[kept] for name, parts in tally.virials.items()}
     return {
         "mean_squared_force": {
             name: _mean_and_error(values[held_out], block[held_out]) for name, values in squares.items()
