@@ -5,7 +5,7 @@ Each term is inverted on its own, as if terms were independent (D. Reith, M. Pü
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,6 +117,29 @@ def fit_samples(samples: Samples, config: PriorsConfig, temperature_K: float, cu
     return Fit(keyed, samples, temperature_K, origins, angle_range, forms, common)
 
 
+def mixed_fit(fits: Sequence[Fit], temperature_K: float) -> Fit:
+    """The fit at the model's temperature with parameters averaged over all fits, weighted by their frames.
+
+    Each temperature was inverted with its own kT; what differs between the results is entropy. A repulsion ends at the
+    smallest distance of any of them.
+
+    Args:
+        fits: one per temperature, of the same forms; that of `temperature_K` among them.
+        temperature_K: of the model.
+    """
+    own = next(fit for fit in fits if fit.temperature_K == temperature_K)
+    if len(fits) == 1:
+        return own
+    weights = [fit.samples.n_frames for fit in fits]
+
+    def average(all_params: Sequence[PriorParams]) -> PriorParams:
+        mean = PriorParams(*(np.average(np.stack(v), axis=0, weights=weights) for v in zip(*all_params, strict=True)))
+        return rounded(mean._replace(repulsion_r_min=np.min([one.repulsion_r_min for one in all_params], axis=0)))
+
+    common = average([fit.common or fit.params for fit in fits])
+    return replace(own, params=average([fit.params for fit in fits]), common=common)
+
+
 def check_temperature(protein: ProteinData, temperature_K: float) -> None:
     """Raise UserError if a frame is not at the temperature: kT of the inversion would be wrong."""
     others = np.unique(protein.temperature_K[np.abs(protein.temperature_K - temperature_K) > 0.5])
@@ -147,6 +170,13 @@ def fit_dihedral_form(dihedrals: Histogram, config: PriorsConfig, kT: float) -> 
     return {"dihedral_cos": none, "dihedral_sin": none, "dihedral_spline": spline}
 
 
+def shrunk(common: Histogram, counts: np.ndarray, extra: float) -> Histogram:
+    """The distribution of one key with `extra` samples of that of all; that of all if the key has none of its own."""
+    if not counts.any():
+        return common
+    return Histogram(common.edges, counts + extra * common.counts / common.counts.sum())
+
+
 def fit_keys(samples: Samples, config: PriorsConfig, kT: float, common: PriorParams) -> PriorParams:
     """One row of bonded parameters per key, from its own samples and `shrinkage` samples of all keys together.
 
@@ -154,9 +184,6 @@ def fit_keys(samples: Samples, config: PriorsConfig, kT: float, common: PriorPar
     that is frequent its own. Keys without samples keep the common parameters to the last digit.
     """
     extra = config.shrinkage
-
-    def shrunk(all_of: Histogram, counts: np.ndarray) -> Histogram:
-        return Histogram(all_of.edges, counts + extra * all_of.counts / max(all_of.counts.sum(), 1.0))
 
     k = np.tile(common.bond_k, len(samples.key_bonds))
     r0 = np.tile(common.bond_r0, len(samples.key_bonds))
@@ -168,13 +195,13 @@ def fit_keys(samples: Samples, config: PriorsConfig, kT: float, common: PriorPar
             own = Samples(n_bonds=int(n), bond_mean=mean + BOND_ORIGIN_A, bond_variance=variance)
             k[row], r0[row] = fit_bond(own, kT)
     angles = [
-        fit_angle(shrunk(samples.angles, counts), angle_size(config), config.ridge, kT, config.angle_form)[0]
+        fit_angle(shrunk(samples.angles, counts, extra), angle_size(config), config.ridge, kT, config.angle_form)[0]
         if counts.any()
         else common.angle_coeffs
         for counts in samples.key_angles
     ]
     dihedrals = [
-        fit_dihedral_form(shrunk(samples.dihedrals, counts), config, kT)
+        fit_dihedral_form(shrunk(samples.dihedrals, counts, extra), config, kT)
         if counts.any()
         else {name: getattr(common, name) for name in ("dihedral_cos", "dihedral_sin", "dihedral_spline")}
         for counts in samples.key_dihedrals

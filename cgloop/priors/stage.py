@@ -1,16 +1,21 @@
-"""The stage `priors`: from the data set to `priors.yaml` and `curves.json`."""
+"""The stage `priors`: from the data set to `priors.yaml`, `curves.json` and `summary.json`."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cgloop.config import Config
+from cgloop.config.priors import PriorsConfig
 from cgloop.data.dataset import DatasetReader
+from cgloop.data.protein import ProteinData
 from cgloop.interrupt import check_stop
 from cgloop.model.terms import PriorParams
 from cgloop.priors.curves import curves
-from cgloop.priors.inversion import fit_samples
+from cgloop.priors.inversion import Fit, fit_samples, mixed_fit
+from cgloop.priors.refine import Refined, gather, refine, refined_fit, rms_deviation
 from cgloop.priors.samples import Samples
 from cgloop.priors.tables import Origin, write_priors
 from cgloop.progress import progress
@@ -18,37 +23,41 @@ from cgloop.stages import write_json
 
 log = logging.getLogger("cgloop.priors")
 
+HELD_OUT_FRAMES = 2000
+"""Force errors are measured on at most so many frames of each split, evenly chosen."""
+
 
 def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
-    """Fit the prior on the training frames at the model's temperature, protein by protein.
+    """Fit the prior on the training frames, protein by protein, and refine it if the config says so.
 
     Args:
         dataset_dir: written by `prep`.
-        config: `data.temperature_K`, `priors` and `model.cutoff_A` are used.
-        out: existing folder; gets `priors.yaml` and `curves.json`.
+        config: `data.temperature_K`, `priors`, `model.cutoff_A` and `run.seed` are used.
+        out: existing folder; gets `priors.yaml`, `curves.json` and `summary.json`.
 
     Raises:
         UserError: a damaged data set, or too few frames.
     """
     reader = DatasetReader.open(dataset_dir)
-    samples, frames = Samples(keyed=config.priors.keyed), {}
-    with progress("priors", len(reader.names), "proteins") as bar:
-        for name in reader.names:
-            check_stop()
-            protein = reader.load(name, split="train", temperature_K=config.data.temperature_K)
-            samples.add(protein)
-            frames[name] = protein.n_frames
-            bar.advance(1, frames=protein.n_frames)
-    fit = fit_samples(samples, config.priors, config.data.temperature_K, config.model.cutoff_A)
-    counts = {
-        "bonds": samples.n_bonds,
-        "cis": samples.n_cis,
-        "angles": samples.angles.total,
-        "dihedrals": samples.dihedrals.total,
-    }
-    origin = Origin(fit.temperature_K, frames, counts, fit.r_min_from)
-    write_priors(out / "priors.yaml", fit.params, origin, fit.forms)
+    temperature_K, cutoff_A = config.data.temperature_K, config.model.cutoff_A
+    temperatures = _temperatures(reader, config.priors, temperature_K)
+    fits, frames = [], {}
+    for one in temperatures:
+        samples, frames[one] = _gather_samples(reader, config.priors.keyed, one)
+        fits.append(fit_samples(samples, config.priors, one, cutoff_A))
+    inverted = mixed_fit(fits, temperature_K)
+    fit, refined = inverted, None
+    if config.priors.refine.enabled:
+        training = gather(_proteins(reader, "train", temperature_K), config.priors.refine.frames, cutoff_A)
+        refined = refine(inverted, config.priors, cutoff_A, training, config.run.seed)
+        fit = refined_fit(inverted, refined)
+    counts = _counts(fits)
+    total = {name: sum(part.get(name, 0) for part in frames.values()) for name in reader.names}
+    write_priors(out / "priors.yaml", fit.params, Origin(temperature_K, total, counts, fit.r_min_from), fit.forms)
     write_json(out / "curves.json", curves(fit))
+    summary = _summary(reader, inverted, fit, refined, cutoff_A)
+    summary["temperatures_K"] = {f"{one:g}": sum(frames[one].values()) for one in temperatures}
+    write_json(out / "summary.json", summary)
     log.info(
         "bond %.4g kcal/mol/Å² at %.4g Å; repulsion ends at %s Å",
         np.mean(fit.params.bond_k),
@@ -56,3 +65,92 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
         ", ".join(f"{value:.2f}" for value in fit.params.repulsion_r_min),
     )
     return fit.params
+
+
+def _temperatures(reader: DatasetReader, config: PriorsConfig, temperature_K: float) -> list[float]:
+    """Temperatures that are inverted: that of the model, or all that have enough training frames for it."""
+    if config.temperatures == "single":
+        return [temperature_K]
+    counts: dict[float, int] = {}
+    for name in reader.names:
+        found, number = np.unique(reader.load(name, split="train").temperature_K, return_counts=True)
+        for one, n in zip(found.tolist(), number.tolist(), strict=True):
+            counts[one] = counts.get(one, 0) + n
+    return sorted({temperature_K} | {one for one, n in counts.items() if n >= config.min_frames})
+
+
+def _gather_samples(reader: DatasetReader, keyed: str, temperature_K: float) -> tuple[Samples, dict[str, int]]:
+    """Distributions of the training frames at one temperature, and the number of frames of each protein."""
+    samples, frames = Samples(keyed=keyed), {}
+    with progress("priors", len(reader.names), "proteins") as bar:
+        for name in reader.names:
+            check_stop()
+            protein = reader.load(name, split="train", temperature_K=temperature_K)
+            samples.add(protein)
+            frames[name] = protein.n_frames
+            bar.advance(1, frames=protein.n_frames)
+    return samples, frames
+
+
+def _proteins(reader: DatasetReader, split: str, temperature_K: float) -> list[ProteinData]:
+    proteins = [reader.load(name, split=split, temperature_K=temperature_K) for name in reader.names]
+    return [protein for protein in proteins if protein.n_frames]
+
+
+def _counts(fits: list[Fit]) -> dict[str, int]:
+    return {
+        "bonds": sum(fit.samples.n_bonds for fit in fits),
+        "cis": sum(fit.samples.n_cis for fit in fits),
+        "angles": sum(fit.samples.angles.total for fit in fits),
+        "dihedrals": sum(fit.samples.dihedrals.total for fit in fits),
+    }
+
+
+def _summary(
+    reader: DatasetReader, inverted: Fit, fit: Fit, refined: Refined | None, cutoff_A: float
+) -> dict[str, Any]:
+    """Force errors of the prior alone, and how much of what can be explained it explains.
+
+    The scatter of mapped forces around their mean at given beads is noise that no model explains. The share is
+    1 − (error² − noise²)/(force² − noise²): 0 for no model, 1 for a perfect one.
+    """
+    noise = _noise(reader)
+    splits = {}
+    for split in ("train", "validation"):
+        proteins = _proteins(reader, split, fit.temperature_K)
+        if not proteins:
+            continue
+        frames = gather(proteins, HELD_OUT_FRAMES, cutoff_A)
+        zero = float(np.sqrt(np.mean(frames.forces**2)))
+        row: dict[str, Any] = {"frames": int(frames.graph.replica_mask.sum()), "rms_force": zero}
+        for name, one in (("inverted", inverted), ("refined", fit if refined else None)):
+            if one is not None:
+                rmse = rms_deviation(one.params, one.forms, cutoff_A, frames)
+                row[name] = {
+                    "rmse": rmse,
+                    "explained": _share(rmse, zero, 0.0),
+                    "explained_of_explainable": None if noise is None else _share(rmse, zero, noise),
+                }
+        splits[split] = row
+    return {
+        "unit": "kcal/mol/Å",
+        "forms": asdict(fit.forms),
+        "force_noise": noise,
+        "splits": splits,
+        "refine": None if refined is None else {"starts": refined.starts},
+    }
+
+
+def _noise(reader: DatasetReader) -> float | None:
+    """Root mean square noise of a force component over all proteins, each weighted by its beads and frames."""
+    entries = [reader.manifest["proteins"][name] for name in reader.names]
+    known = [entry for entry in entries if entry.get("force_noise") is not None]
+    if not known or len(known) < len(entries):
+        return None
+    weights = [entry["beads"] * entry["frames"] for entry in known]
+    return float(np.sqrt(np.average([entry["force_noise"] ** 2 for entry in known], weights=weights)))
+
+
+def _share(rmse: float, zero: float, noise: float) -> float | None:
+    explainable = zero**2 - noise**2
+    return 1.0 - (rmse**2 - noise**2) / explainable if explainable > 0 else None

@@ -88,8 +88,31 @@ def test_curves(fitted):
 
 def test_same_input_same_bytes(fitted, dataset, example_h5, tmp_path):
     fit_stage(dataset, config_of(example_h5), tmp_path)
-    for name in ("priors.yaml", "curves.json"):
+    for name in ("priors.yaml", "curves.json", "summary.json"):
         assert (tmp_path / name).read_bytes() == (fitted[1] / name).read_bytes()
+
+
+def test_summary_tells_what_the_prior_explains(fitted, dataset):
+    """Recomputed with the plain mean of squared deviations over all validation frames."""
+    _, out = fitted
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["temperatures_K"] == {"320": 1000}
+    row = summary["splits"]["validation"]
+    protein = DatasetReader.open(dataset).load("cln025", "validation", 320.0)
+    assert row["frames"] == protein.n_frames
+    assert row["rms_force"] == pytest.approx(np.sqrt(np.mean(protein.forces.astype(float) ** 2)))
+    share = row["inverted"]
+    assert share["explained"] == pytest.approx(1 - (share["rmse"] / row["rms_force"]) ** 2)
+    assert 0 < share["explained"] < 1
+    if summary["force_noise"] is not None:
+        assert share["explained"] < share["explained_of_explainable"] < 1.1
+
+
+def test_refinement_of_the_example_does_not_make_held_out_forces_worse(dataset, example_h5, tmp_path):
+    priors = {"refine": {"enabled": True, "starts": 1, "max_steps": 20, "frames": 200}, "temperatures": "mixed"}
+    fit_stage(dataset, config_of(example_h5, priors=priors), tmp_path)
+    row = json.loads((tmp_path / "summary.json").read_text())["splits"]["validation"]
+    assert row["refined"]["rmse"] < 1.01 * row["inverted"]["rmse"]
 
 
 def test_too_few_frames(dataset, example_h5, tmp_path):
