@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from cgloop.config.base import Section
 
@@ -12,6 +12,16 @@ class TrainConfig(Section):
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(16, ge=1, description="frames per step, over all devices")
+    batch_beads: int | None = Field(
+        None, ge=1, description="instead of batch_size: so many beads per step, as frames of the longest protein"
+    )
+    length_buckets: int = Field(1, ge=1, le=16, description="groups of similar length; a batch is of one group")
+    protein_weights: dict[str, PositiveFloat] = Field(
+        {}, description="weight of a protein's frames in the loss; default 1"
+    )
+    temperature_weights: dict[float, PositiveFloat] = Field(
+        {}, description="by K, with priors.temperatures: mixed; default 1"
+    )
     optimizer: Literal["adam", "adamw", "adabelief"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)

@@ -6,7 +6,7 @@ of a batch is the sum of the largest rows that could ever meet in it: it cannot 
 the last partial one included, has the same shape, hence one compilation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,11 +24,13 @@ class Batch(NamedTuple):
         positions: [N, 3], Å.
         target: [N, 3], kcal/mol/Å, what the learned part should give; 0 on padding.
         graph: replica r of it is the r-th frame of the batch.
+        weight: [N], of each bead in the loss; None if all count the same.
     """
 
     positions: np.ndarray
     target: np.ndarray
     graph: Graph
+    weight: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,25 @@ class Shape(NamedTuple):
     dihedrals: int
 
 
+@dataclass(frozen=True, eq=False)
+class Bucket:
+    """Frames of similar length, which are put into batches together.
+
+    Attributes:
+        frames: int64, indices.
+        batch_size: frames per batch.
+        shape: of every batch.
+    """
+
+    frames: np.ndarray
+    batch_size: int
+    shape: Shape
+
+    @property
+    def n_batches(self) -> int:
+        return -(-len(self.frames) // self.batch_size)
+
+
 class _Terms(NamedTuple):
     """One kind of bonded term over all proteins: flat indices within the protein, [T, k], and one row per protein."""
 
@@ -84,6 +105,8 @@ class FrameSet:
         types: int32 [B], residue type of every bead of every frame.
         positions, reference: float32 [B, 3], Å and kcal/mol/Å.
         target: float32 [B, 3], what the learned part should give; `reference` until `set_target`.
+        temperature_K: float32 [F].
+        weight: float32 [F], of each frame in the loss; None if all count the same.
     """
 
     def __init__(self, proteins: Sequence[ProteinData], cutoff_A: float):
@@ -95,6 +118,8 @@ class FrameSet:
         self.names = [p.name for p in proteins]
         self.protein = np.repeat(np.arange(len(proteins)), frames)
         self.replica = np.concatenate([p.replica for p in proteins])
+        self.temperature_K = np.concatenate([p.temperature_K for p in proteins])
+        self.weight: np.ndarray | None = None
         self.beads = Rows.of_lengths(np.repeat([p.n_beads for p in proteins], frames))
         self.types = np.concatenate([np.tile(p.residue_type.astype(np.int32), p.n_frames) for p in proteins])
         self.positions = np.concatenate([p.positions.reshape(-1, 3) for p in proteins]).astype(np.float32)
@@ -137,16 +162,51 @@ class FrameSet:
             raise ValueError(f"target has shape {target.shape}, not {self.reference.shape}")
         self.target = target.astype(np.float32)
 
+    def set_weights(self, by_protein: Mapping[str, float], by_temperature: Mapping[float, float]) -> None:
+        """Weigh frames in the loss by protein and temperature (K, to half a degree); what is not named has 1.
+
+        Raises:
+            ValueError: a weight is not positive and finite.
+        """
+        weight = np.array([by_protein.get(name, 1.0) for name in self.names])[self.protein]
+        for temperature, factor in by_temperature.items():
+            weight = np.where(np.abs(self.temperature_K - temperature) < 0.5, weight * factor, weight)
+        if not (np.isfinite(weight).all() and (weight > 0).all()):
+            raise ValueError("weights must be positive and finite")
+        self.weight = None if (weight == 1.0).all() else weight.astype(np.float32)
+
     def n_batches(self, batch_size: int) -> int:
-        """Batches in one pass."""
+        """Batches in one pass without buckets."""
         return -(-self.n_frames // batch_size)
 
-    def shape(self, batch_size: int) -> Shape:
-        """The shape into which any `batch_size` different frames fit: each size is the largest sum there can be."""
-        n = min(batch_size, self.n_frames)
+    def shape(self, batch_size: int, frames: np.ndarray | None = None) -> Shape:
+        """The shape into which any `batch_size` different frames fit: each size is the largest sum there can be.
+
+        Args:
+            batch_size: frames in a batch.
+            frames: indices of the frames to choose from; default: all.
+        """
+        chosen = np.arange(self.n_frames) if frames is None else frames
+        n = min(batch_size, len(chosen))
         terms = (self._bonds, self._angles, self._dihedrals)
-        sizes = [self.beads.counts, self._edges.counts, *(t.rows.counts[self.protein] for t in terms)]
-        return Shape(n, *(max(1, int(np.sort(counts)[::-1][:n].sum())) for counts in sizes))
+        counts_of = [self.beads.counts, self._edges.counts, *(t.rows.counts[self.protein] for t in terms)]
+        return Shape(n, *(max(1, int(np.sort(counts[chosen])[::-1][:n].sum())) for counts in counts_of))
+
+    def buckets(self, batch_size: int, batch_beads: int | None = None, length_buckets: int = 1) -> list[Bucket]:
+        """Divide the frames into groups of similar length, each with one shape of its batches.
+
+        Args:
+            batch_size: frames per batch.
+            batch_beads: if given, a batch of a group has as many frames as so many beads are of its longest protein.
+            length_buckets: number of groups; fewer if there are fewer different lengths.
+        """
+        lengths = np.unique(self.beads.counts)
+        found = []
+        for group in np.array_split(lengths, min(length_buckets, len(lengths))):
+            frames = np.flatnonzero(np.isin(self.beads.counts, group))
+            size = batch_size if batch_beads is None else max(1, batch_beads // int(group[-1]))
+            found.append(Bucket(frames, size, self.shape(size, frames)))
+        return found
 
     def batch(self, frames: np.ndarray, shape: Shape) -> Batch:
         """Put different frames together.
@@ -173,7 +233,9 @@ class FrameSet:
             dihedrals=dihedrals,
             dihedral_mask=dihedral_mask,
         )
-        return Batch(_padded(self.positions[bead], shape.beads), _padded(self.target[bead], shape.beads), graph)
+        positions, target = (_padded(values[bead], shape.beads) for values in (self.positions, self.target))
+        weight = None if self.weight is None else _padded(self.weight[frames][owner], shape.beads)
+        return Batch(positions, target, graph, weight)
 
     def _edge_arrays(self, frames: np.ndarray, offset: np.ndarray, shape: Shape) -> dict[str, np.ndarray]:
         edge, owner = self._edges.take(frames)
@@ -206,6 +268,22 @@ def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
     """
     words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(n_frames)
     return np.argsort(words, kind="stable")
+
+
+BATCH_STREAM = 2**40
+"""Added to the epoch for the order of batches, so that it is independent of the order of frames."""
+
+
+def epoch_plan(buckets: Sequence[Bucket], n_frames: int, seed: int, epoch: int) -> list[tuple[int, np.ndarray]]:
+    """All batches of an epoch in order: index of the bucket, and frames; from seed and epoch alone."""
+    order = epoch_order(n_frames, seed, epoch)
+    batches: list[tuple[int, np.ndarray]] = []
+    for number, bucket in enumerate(buckets):
+        own = order if len(buckets) == 1 else order[np.isin(order, bucket.frames)]
+        batches += [(number, own[i : i + bucket.batch_size]) for i in range(0, len(own), bucket.batch_size)]
+    if len(buckets) == 1:
+        return batches
+    return [batches[i] for i in epoch_order(len(batches), seed, BATCH_STREAM + epoch)]
 
 
 def _flat_terms(per_protein: Sequence[np.ndarray]) -> _Terms:

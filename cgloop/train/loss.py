@@ -19,9 +19,15 @@ def force_loss(predicted: jax.Array, batch: Batch) -> tuple[jax.Array, tuple[jax
         batch: with the target; padding counts nothing.
 
     Returns:
-        The mean, (kcal/mol/Å)², and what it was made of: Σ |F_pred − F_target|² and the number of components.
+        The mean, (kcal/mol/Å)², and what it was made of: Σ |F_pred − F_target|² and the number of components; with
+        weights, all three are weighted.
     """
     mask = batch.graph.bead_mask
     deviation = jnp.where(mask[:, None], predicted - batch.target, 0.0)
-    total, components = jnp.sum(deviation**2), 3 * jnp.sum(mask)
+    if batch.weight is None:
+        total, components = jnp.sum(deviation**2), 3 * jnp.sum(mask)
+    else:
+        weight = jnp.where(mask, batch.weight, 0.0)
+        total, components = jnp.sum(weight[:, None] * deviation**2), 3 * jnp.sum(weight)
+        return total / jnp.maximum(components, jnp.finfo(components.dtype).tiny), (total, components)
     return total / jnp.maximum(components, 1), (total, components)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from cgloop.checks import jsonable
 from cgloop.config.root import Config
+from cgloop.config.train import TrainConfig
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import UserError
 from cgloop.model.hybrid import (
@@ -77,7 +78,9 @@ def train_stage(
     """
     start = time.monotonic()
     reader = DatasetReader.open(dataset_dir)
-    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A)
+    mixed = config.priors.temperatures == "mixed"
+    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed)
+    _weigh(sets.training, config.train)
     shape = common_shape(sets.all(), config.train.eval_batch_size)
     forms, prior = read_prior(priors_yaml)
     baseline = _prior_forces_on(sets, forms, prior, config.model.cutoff_A, shape)
@@ -123,11 +126,15 @@ def train_stage(
     return summary
 
 
-def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float) -> Sets:
-    """All frames at one temperature by part, with their edges. Raises UserError if there are none to use."""
+def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float, mixed: bool = False) -> Sets:
+    """All frames at one temperature by part, with their edges. Raises UserError if there are none to use.
+
+    With `mixed` the training frames of all temperatures; what is held out is always at the model's.
+    """
 
     def frames(split: str) -> FrameSet | None:
-        proteins = [reader.load(name, split, temperature_K) for name in reader.names]
+        chosen = None if mixed and split == "train" else temperature_K
+        proteins = [reader.load(name, split, chosen) for name in reader.names]
         proteins = [protein for protein in proteins if protein.n_frames]
         for protein in proteins:
             broken = ~np.isfinite(protein.forces).all(axis=(1, 2)) | ~np.isfinite(protein.positions).all(axis=(1, 2))
@@ -148,6 +155,24 @@ def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float) -> S
             remedy="change `data.split` or `data.temperature_K`",
         )
     return Sets(training, validation, test)
+
+
+def _weigh(training: FrameSet, config: TrainConfig) -> None:
+    """Set the weights of the config; a protein or temperature that is not there is a UserError."""
+    unknown = sorted(set(config.protein_weights) - set(training.names))
+    if unknown:
+        raise UserError(
+            f"`train.protein_weights` names `{unknown[0]}`, which has no training frames",
+            remedy=f"known: {', '.join(training.names)}",
+        )
+    present = np.unique(training.temperature_K)
+    for temperature in config.temperature_weights:
+        if not (np.abs(present - temperature) < 0.5).any():
+            raise UserError(
+                f"`train.temperature_weights` names {temperature:g} K, at which there are no training frames",
+                remedy=f"known: {', '.join(f'{one:g}' for one in present)}; `priors.temperatures: mixed` adds more",
+            )
+    training.set_weights(config.protein_weights, config.temperature_weights)
 
 
 def _prior_forces_on(

@@ -23,7 +23,7 @@ from cgloop.interrupt import check_stop
 from cgloop.progress import Progress, progress
 from cgloop.train.checkpoints import read_checkpoint, write_checkpoint
 from cgloop.train.evaluate import predict
-from cgloop.train.loader import FrameSet, Shape, epoch_order
+from cgloop.train.loader import FrameSet, Shape, epoch_plan
 from cgloop.train.optimizers import learning_rate_schedule, make_optimizer
 from cgloop.train.step import ForceFunction, TrainState, initial_state, make_train_step
 
@@ -134,8 +134,8 @@ class Trainer:
         self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
         self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
         self._forces = forces
-        self.shape = training.shape(config.batch_size)
-        self.n_steps = training.n_batches(config.batch_size)
+        self.buckets = training.buckets(config.batch_size, config.batch_beads, config.length_buckets)
+        self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
         optimizer = make_optimizer(config, self.schedule)
         target_variance = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
@@ -155,8 +155,10 @@ class Trainer:
 
     def _compile(self, step: Callable[..., Any]) -> None:
         start = time.monotonic()
-        batch = self.training.batch(np.arange(self.shape.replicas), self.shape)
-        self._train_step = jax.jit(step, donate_argnums=0).lower(self.arrays.state, batch).compile()
+        self._train_steps = []
+        for bucket in self.buckets:
+            batch = self.training.batch(bucket.frames[: bucket.shape.replicas], bucket.shape)
+            self._train_steps.append(jax.jit(step, donate_argnums=0).lower(self.arrays.state, batch).compile())
         chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
         batch = self.validation.batch(chosen, self.evaluation_shape)
         self._forces(self.arrays.state.ema, batch.positions, batch.graph).block_until_ready()
@@ -199,14 +201,14 @@ class Trainer:
     def _epoch(self, bar: Progress) -> bool:
         """The steps of an epoch that are still to do; False if one was not finite."""
         position = self.position
-        size = self.config.batch_size
-        order = epoch_order(self.training.n_frames, self.seed, position.epoch)
+        plan = epoch_plan(self.buckets, self.training.n_frames, self.seed, position.epoch)
         rmse = position.history["validation_rmse"][-1:] or [math.nan]
         while position.step < self.n_steps:
             check_stop()
             start = time.monotonic()
-            frames = order[position.step * size : (position.step + 1) * size]
-            state, result = self._train_step(self.arrays.state, self.training.batch(frames, self.shape))
+            bucket, frames = plan[position.step]
+            batch = self.training.batch(frames, self.buckets[bucket].shape)
+            state, result = self._train_steps[bucket](self.arrays.state, batch)
             self.arrays = self.arrays._replace(state=state)
             error, components, norm = (x.item() for x in jax.device_get(result))
             if not (math.isfinite(error) and math.isfinite(norm)):

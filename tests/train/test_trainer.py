@@ -104,6 +104,20 @@ def test_without_timely_checkpoints_a_stop_still_writes_one(sets, straight, tmp_
     assert outcome(continued.run()) == straight
 
 
+def test_buckets_and_weights_are_continued_to_the_bit(make_sets, tmp_path):
+    """Two lengths, hence two compiled shapes, in an order of their own."""
+    sets = make_sets(NOISE)
+    sets[0].set_weights({"tiny": 2.0}, {})
+    config = CONFIG.model_copy(update={"length_buckets": 2, "batch_beads": 30, "epochs": 3})
+    whole = trainer(sets, tmp_path / "whole", config)
+    assert [bucket.batch_size for bucket in whole.buckets] == [10, 5]
+    expected = outcome(whole.run())
+    with pytest.raises(Interrupted):
+        trainer(sets, tmp_path / "cut", config, on_step=lambda step: step == 7 and interrupt.request_stop("test")).run()
+    interrupt.clear_stop()
+    assert outcome(trainer(sets, tmp_path / "cut", config).run()) == expected
+
+
 def test_same_seed_same_result_other_seed_another(sets, straight, tmp_path):
     assert outcome(trainer(sets, tmp_path / "a").run()) == straight
     assert outcome(trainer(sets, tmp_path / "b", seed=4).run()) != straight
