@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import cgloop
+from cgloop import cli_data
 from cgloop.errors import ExitCode, Interrupted, UserError
 
 app = typer.Typer(
@@ -22,6 +23,8 @@ Kill it at any moment and run the same command: it continues.
 
 Exit codes: 0 pass, 3 fail, 4 inconclusive, 5 interrupted and resumable, 2 bad input, 1 a defect of cgloop.""",
 )
+
+app.add_typer(cli_data.app, name="data")
 
 Target = Annotated[Path, typer.Argument(help="config file, or the directory of a run", metavar="CONFIG|RUN")]
 Overrides = Annotated[

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,19 +12,20 @@ from cgloop.errors import UserError
 
 
 def examine() -> str:
-    """A line for each part: Python, processor, memory, disk, JAX, LAMMPS, MPI."""
+    """A line for each part: Python, processor, memory, disk, HDF5 locks, JAX, LAMMPS, MPI."""
     parts: dict[str, Callable[[], str]] = {
         "cgloop": lambda: f"{cgloop.__version__} in {Path(cgloop.__file__).parent}",
         "Python": lambda: f"{platform.python_version()} on {platform.platform()}",
         "processor": _processor,
         "memory": _memory,
         "disk": _disk,
+        "HDF5 locks": _hdf5_locks,
         "JAX": _jax,
         "LAMMPS": _lammps,
         "MPI": _mpi,
         "browser": _browser,
     }
-    return "\n".join(f"{name:<10}{_line(part)}" for name, part in parts.items())
+    return "\n".join(f"{name:<11}{_line(part)}" for name, part in parts.items())
 
 
 def _line(part: Callable[[], str]) -> str:
@@ -51,6 +53,55 @@ def _disk() -> str:
     here = Path.cwd()
     usage = shutil.disk_usage(here)
     return f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free at {here}"
+
+
+def _hdf5_locks() -> str:
+    return hdf5_locks(Path.cwd())
+
+
+def hdf5_locks(folder: Path) -> str:
+    """Whether HDF5 can lock files on the file system of `folder`; it is tried with a small file there.
+
+    Raises:
+        UserError: it cannot. Network file systems often do not support locks; HDF5 then refuses to open files, unless
+            it is told not to lock them. Nothing in cgloop relies on locks of HDF5 files.
+    """
+    import h5py
+
+    setting = os.environ.get("HDF5_USE_FILE_LOCKING")
+    if setting is not None and setting.upper() in ("FALSE", "0"):
+        return f"switched off by HDF5_USE_FILE_LOCKING={setting}"
+    handle, name = tempfile.mkstemp(prefix=".cgloop-doctor-", suffix=".h5", dir=folder)
+    os.close(handle)
+    try:
+        with h5py.File(name, "w", locking=True) as file:
+            file["x"] = 1
+            held = _is_locked(name)
+    except OSError as error:
+        raise UserError(
+            f"HDF5 cannot lock files in {folder}: {' '.join(str(error).split())}",
+            remedy="export HDF5_USE_FILE_LOCKING=FALSE",
+        ) from None
+    finally:
+        os.unlink(name)
+    if not held:
+        return f"taken in {folder} but not seen by others; export HDF5_USE_FILE_LOCKING=FALSE if files do not open"
+    return f"work in {folder}"
+
+
+def _is_locked(name: str) -> bool:
+    """Whether somebody else who asks for the lock is refused: HDF5 locks with flock."""
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        return True
+    with open(name, "rb") as other:
+        try:
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(other, fcntl.LOCK_UN)
+        return False
 
 
 def _jax() -> str:

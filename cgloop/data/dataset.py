@@ -98,13 +98,20 @@ class DatasetReader:
         return self.load(name, temperature_K=-np.inf)
 
     def blocks(
-        self, name: str, split: str | None = None, temperature_K: float | None = None, *, n_frames: int | None = None
+        self,
+        name: str,
+        split: str | None = None,
+        temperature_K: float | None = None,
+        *,
+        n_frames: int | None = None,
+        at_most: int | None = None,
     ) -> Iterator[ProteinData]:
         """As `load`, in parts of bounded size.
 
         Args:
             name, split, temperature_K: as for `load`.
             n_frames: frames in a part; None for as many as fit 32 MB.
+            at_most: so many evenly spaced ones of the frames that are asked for; None for all.
         """
         path = self._verified_path(name)
         code = None if split is None else SPLITS[split]
@@ -112,6 +119,8 @@ class DatasetReader:
             with h5py.File(path) as file:
                 beads, small = _read_small(file)
                 chosen = np.flatnonzero(choose_frames(small["split"], small["temperature_K"], code, temperature_K))
+                if at_most is not None and len(chosen) > at_most:
+                    chosen = chosen[np.linspace(0, len(chosen) - 1, at_most).astype(int)]
                 size = n_frames or max(1, BLOCK_BYTES // (24 * max(1, len(beads["residue_type"]))))
                 for first in range(0, len(chosen), size):
                     part = np.zeros(len(small["split"]), bool)

@@ -21,6 +21,7 @@ FLOORS = [
     {"report"},
     {"pipeline", "doctor"},
     {"cycle", "status"},
+    {"cli_data"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -30,6 +31,8 @@ def imported_rooms(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cgloop."):
             yield node.module.split(".")[1]
+        elif isinstance(node, ast.ImportFrom) and node.module == "cgloop":
+            yield from (a.name for a in node.names if a.name in LEVEL)
         elif isinstance(node, ast.Import):
             yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("cgloop."))
 

@@ -1,0 +1,97 @@
+"""A data set's description as text for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cgloop.data.inspect import Finding
+
+MOST_ROWS = 40
+
+
+def info_text(facts: dict[str, Any]) -> str:
+    """What `inspect.describe` found, as tables."""
+    proteins = facts["proteins"]
+    frames = sum(one["frames"] for one in proteins.values())
+    beads = sum(one["beads"] * one["frames"] for one in proteins.values())
+    parts: dict[str, int] = {}
+    for one in proteins.values():
+        for part, count in one["frames_per_split"].items():
+            parts[part] = parts.get(part, 0) + count
+    lines = [
+        f"{len(proteins)} proteins, {frames} frames, {beads} bead positions; "
+        f"{facts['temperature_K']:g} K, projection {facts['projection']}",
+        "frames per part: " + ", ".join(f"{part} {count}" for part, count in parts.items() if count),
+        "",
+        *_protein_table(proteins),
+        "",
+        *_residue_table(facts["residues"]),
+        *_quarantine_lines(facts["quarantine"]),
+    ]
+    lines += [f"excluded: {one['source']}: {one['reason']}" for one in facts["excluded_files"]]
+    return "\n".join(lines)
+
+
+def _protein_table(proteins: dict[str, dict[str, Any]]) -> list[str]:
+    header = ("protein", "beads", "frames", "Rg (Å)", "bond (Å)", "RMS force", "noise", "explainable")
+    rows = []
+    for name, one in list(proteins.items())[:MOST_ROWS]:
+        rows.append(
+            (
+                name, str(one["beads"]), str(one["frames"]), _spread(one["rg"], 2), _spread(one["bond"], 3),
+                _number(one["rms_force"], 2), _number(one["force_noise"], 2),
+                "–" if one["explainable"] is None else f"{one['explainable']:.0%}",
+            )
+        )  # fmt: skip
+    more = [f"… and {len(proteins) - MOST_ROWS} more, all of them with --json"] if len(proteins) > MOST_ROWS else []
+    return [*_table(header, rows), *more, "RMS force and noise: of a component, kcal/mol/Å, at the model's temperature"]
+
+
+def _residue_table(residues: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [(name, str(one["beads"]), _number(one["rms_force"], 2)) for name, one in residues.items()]
+    return _table(("residue", "beads", "RMS force"), rows)
+
+
+def _quarantine_lines(quarantine: dict[str, dict[str, Any]]) -> list[str]:
+    """Only proteins that lost frames."""
+    hit = {name: one for name, one in quarantine.items() if one.get("reasons")}
+    if not hit:
+        return []
+    rows = [
+        (name, str(one["frames_read"]), str(one["frames_kept"]),
+         "; ".join(f"{count} {reason}" for reason, count in sorted(one["reasons"].items())))
+        for name, one in list(hit.items())[:MOST_ROWS]
+    ]  # fmt: skip
+    return ["", *_table(("set aside", "read", "kept", "why"), rows)]
+
+
+def check_text(findings: Sequence[Finding]) -> str:
+    """What `inspect.check` found, errors first."""
+    if not findings:
+        return "sound: digests, numbers, bonds, parts"
+    order = sorted(findings, key=lambda one: (one.level != "error", one.protein))
+    lines = [f"{one.level}: {one.protein + ': ' if one.protein else ''}{one.text}" for one in order]
+    errors = sum(one.level == "error" for one in findings)
+    return "\n".join([*lines, f"{errors} errors, {len(findings) - errors} notes"])
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return [line(header), *map(line, rows)]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _spread(moments: dict[str, Any], digits: int) -> str:
+    if moments["mean"] is None:
+        return "–"
+    return f"{moments['mean']:.{digits}f} ± {moments['deviation']:.{digits}f}"
