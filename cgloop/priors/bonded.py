@@ -119,14 +119,14 @@ def angle_limits(
 def fit_harmonic_angle(theta: np.ndarray, target: np.ndarray, density: np.ndarray, kT: float) -> np.ndarray:
     """k (kcal/mol/rad²) and θ0 (rad) of ½ k (θ − θ0)², the parabola nearest to the potential where the data are.
 
-    Where that is not convex, as with two basins, k = kT/variance about the mean.
+    Where that is much wider than the data, as with two basins, k = kT/variance about the mean.
     """
     mean = np.average(theta, weights=density)
     root = np.sqrt(density / density.max())
     columns = np.stack([np.ones_like(theta), theta - mean, (theta - mean) ** 2], axis=1)
     (_, slope, half), *_ = np.linalg.lstsq(columns * root[:, None], target * root, rcond=None)
     variance = np.average((theta - mean) ** 2, weights=density)
-    if half > 0.1 * kT / variance:
+    if half > 0.4 * kT / variance:
         centre = mean - slope / (2.0 * half)
         if theta[0] <= centre <= theta[-1]:
             return np.array([2.0 * half, centre])
