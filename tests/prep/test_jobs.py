@@ -320,8 +320,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 @pytest.mark.slow
 def test_memory_stays_below_a_gigabyte_for_a_file_that_is_larger(tmp_path):
-    """3 × 3,600 frames of 4,000 atoms in a file of 1.04 GB, all of them read."""
-    n_frames, residues = 3600, 1000
+    """3 × 6,000 frames of 2,400 atoms in a file of 1.04 GB, all of them read."""
+    n_frames, residues = 6000, 600
     molecule = build(chain_of(residues))
     n_atoms = len(molecule.names)
     path = tmp_path / "large.h5"
