@@ -11,7 +11,6 @@ from cgloop.units import thermal_energy
 from cgloop.validate.comparison import Doubt, Needs, in_words, replica_doubts, together
 from cgloop.validate.rundata import StageRun
 from cgloop.validate.statistics import (
-    CONFIDENCE,
     Slope,
     linear_slope,
     longer_run_factor,
@@ -19,6 +18,8 @@ from cgloop.validate.statistics import (
 )
 
 PS_PER_NS = 1000.0
+RUNAWAY_CONFIDENCE = 0.999
+"""For a verdict from one replica alone. Stricter than an error bar: short series underestimate their correlation."""
 
 DRIFT = Check(
     "nve.drift",
@@ -58,7 +59,7 @@ def judge_drift(
 
     All three limits are linear in the slope, so that they are one comparison against the tightest. Slopes of
     opposite sign may cancel in the mean, but not unnoticed: they widen the error bar, and each replica is held
-    against the limit with its own fit error (Bonferroni over replicas).
+    against the limit with its own fit error.
 
     Args:
         times_ps, totals, kinetics: [T] each, ps and kcal/mol.
@@ -78,8 +79,7 @@ def judge_drift(
     limit = limits[tightest]
     verdict: Verdict = decide(abs(mean), error, limit, "at most")
     shown = f"{mean:+.3g} ± {error:.2g} kcal/mol/ns, limit {limit:.3g} ({tightest})"
-    quantile = float(stats.norm.ppf(1 - (1 - CONFIDENCE) / (2 * len(slopes))))
-    runaways = [i for i, s in enumerate(slopes) if abs(s.value) - quantile * s.standard_error > limit]
+    runaways = [i for i, s in enumerate(slopes) if abs(s.value) - _runaway_error(s, len(slopes)) > limit]
     n_effective = sum(slope.n_effective for slope in slopes)
     needs: Needs = {}
     doubts = replica_doubts(len(slopes), settings)
@@ -110,6 +110,12 @@ def judge_drift(
             "needs": needs,
         },
     )  # fmt: skip
+
+
+def _runaway_error(slope: Slope, n_replicas: int) -> float:
+    """Half-width of the interval that a single replica's slope must leave; Student t, Bonferroni over replicas."""
+    freedom = max(slope.n_effective - 2.0, 1.0)
+    return float(stats.t.ppf(1 - (1 - RUNAWAY_CONFIDENCE) / (2 * n_replicas), freedom)) * slope.standard_error
 
 
 def _per_ns(slope: Slope) -> Slope:

@@ -142,3 +142,26 @@ def test_energy_of_a_frozen_system_does_not_pass(settings):
     result = drift(settings, noise=0.0, kinetic_std=0.0)
     assert result.verdict == "fail"
     assert "nothing moves" in result.reason
+
+
+def autoregressive(rng, length, memory):
+    """A stationary AR(1) series of unit variance."""
+    values = [rng.normal()]
+    for noise in rng.normal(size=length - 1):
+        values.append(memory * values[-1] + np.sqrt(1 - memory**2) * noise)
+    return np.array(values)
+
+
+def test_short_runs_without_drift_fail_no_oftener_than_error_bars_allow(settings):
+    """4 ps of correlated fluctuations of the size of real ones: single slopes scatter beyond the limit.
+
+    95 % error bars are wrong in 5 of 100; over 10 has a chance of 1 %.
+    """
+    rng = np.random.default_rng(3)
+    time = 0.1 * np.arange(1, 41)
+    verdicts = []
+    for _ in range(100):
+        totals = [0.003 * autoregressive(rng, len(time), 0.5) for _ in range(3)]
+        kinetics = [9.0 + 2.0 * rng.normal(size=len(time)) for _ in range(3)]
+        verdicts.append(judge_drift([time] * 3, totals, kinetics, TARGET, 27, settings, "x").verdict)
+    assert verdicts.count("fail") <= 10
