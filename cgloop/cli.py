@@ -1,8 +1,10 @@
 """The command line: parses, calls, prints, and turns every ending into an exit code."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +26,6 @@ Kill it at any moment and run the same command: it continues.
 Exit codes: 0 pass, 3 fail, 4 inconclusive, 5 interrupted and resumable, 2 bad input, 1 a defect of cgloop.""",
 )
 
-app.add_typer(cli_data.app, name="data")
 
 Target = Annotated[Path, typer.Argument(help="config file, or the directory of a run", metavar="CONFIG|RUN")]
 Overrides = Annotated[
@@ -35,35 +36,19 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show details")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show warnings only")]
 
 
-def _verbosity(verbose: bool, quiet: bool) -> None:
-    from cgloop.console import setup_logging
-
-    setup_logging(1 if verbose else -1 if quiet else 0)
+Work = Callable[..., Any]
+"""Of config, run directory and `take_over`; gives the `Outcome` of cgloop.cycle."""
 
 
-def _finish(outcome) -> None:
-    for line in outcome.lines:
-        typer.echo(line)
-    raise typer.Exit(int(outcome.code))
+STAGES = "One stage; earlier ones that are not up to date run first"
+LOOP = "The loop"
+RUNS = "Runs and this machine"
+"""Headings of the commands in `--help`."""
 
 
-@app.command()
-def cycle(
-    target: Target,
-    overrides: Overrides = None,
-    take_over: TakeOver = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Run the whole loop: prep, priors, train, export, parity, md, validate, gate, report."""
-    from cgloop.cycle import run_cycles
-    from cgloop.rundir import read_run
+def _loop_command(name: str, text: str, work: Work, panel: str) -> None:
+    """A command that works in a run directory, and whose exit code says how it ended."""
 
-    _verbosity(verbose, quiet)
-    _finish(run_cycles(*read_run(target, tuple(overrides or ())), take_over=take_over))
-
-
-def _stage_command(name: str, text: str) -> None:
     def command(
         target: Target,
         overrides: Overrides = None,
@@ -71,16 +56,41 @@ def _stage_command(name: str, text: str) -> None:
         verbose: Verbose = False,
         quiet: Quiet = False,
     ) -> None:
-        from cgloop.cycle import run_to
+        from cgloop.console import setup_logging
         from cgloop.rundir import read_run
 
-        _verbosity(verbose, quiet)
-        _finish(run_to(*read_run(target, tuple(overrides or ())), name, take_over=take_over))
+        setup_logging(1 if verbose else -1 if quiet else 0)
+        outcome = work(*read_run(target, tuple(overrides or ())), take_over=take_over)
+        for line in outcome.lines:
+            typer.echo(line)
+        raise typer.Exit(int(outcome.code))
 
-    app.command(name, help=f"{text} Earlier stages that are not up to date run first.")(command)
+    app.command(name, help=text, rich_help_panel=panel)(command)
 
 
-for _name, _text in {
+def _whole_loop(config, run, **options):
+    from cgloop.cycle import run_cycles
+
+    return run_cycles(config, run, **options)
+
+
+def _up_to(stage: str, config, run, **options):
+    from cgloop.cycle import run_to
+
+    return run_to(config, run, stage, **options)
+
+
+def _gate(config, run, **options):
+    from cgloop.cycle import run_gate
+
+    return run_gate(config, run, **options)
+
+
+_loop_command(
+    "cycle", "Run the whole loop: prep, priors, train, export, parity, md, validate, gate, report.", _whole_loop, LOOP
+)
+_loop_command("gate", "Judge the latest cycle; the exit code is the verdict.", _gate, LOOP)
+for _stage, _text in {
     "prep": "All-atom trajectories to CA beads with forces and splits.",
     "priors": "Fit bond, angle, dihedral and repulsion terms by Boltzmann inversion.",
     "train": "Train the network by force matching on what the priors leave.",
@@ -90,26 +100,10 @@ for _name, _text in {
     "validate": "Measure stability, drift, temperature and structure, with error bars.",
     "feedback": "Classify and describe every crash.",
 }.items():
-    _stage_command(_name, _text)
+    _loop_command(_stage, _text, partial(_up_to, _stage), STAGES)
 
 
-@app.command()
-def gate(
-    target: Target,
-    overrides: Overrides = None,
-    take_over: TakeOver = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Judge the latest cycle; the exit code is the verdict. Stages that are not up to date run first."""
-    from cgloop.cycle import run_gate
-    from cgloop.rundir import read_run
-
-    _verbosity(verbose, quiet)
-    _finish(run_gate(*read_run(target, tuple(overrides or ())), take_over=take_over))
-
-
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def report(target: Target) -> None:
     """Write the HTML page of a run from whatever is there."""
     from cgloop.cycle import report as write
@@ -121,7 +115,7 @@ def report(target: Target) -> None:
     typer.echo(write(run))
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def status(target: Target) -> None:
     """Which stages are done, stale, begun or missing, and what was judged."""
     from cgloop.rundir import read_run
@@ -133,7 +127,7 @@ def status(target: Target) -> None:
     typer.echo(format_status(config, run))
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def init(
     path: Annotated[Path, typer.Argument(help="where to write the config")] = Path("config.yaml"),
     template: Annotated[str, typer.Option(help="quickstart, prior-only or ml-only")] = "quickstart",
@@ -145,12 +139,15 @@ def init(
     typer.echo(f"wrote {path}: set `data.sources`, then run `cgloop cycle {path}`")
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def doctor() -> None:
     """What this machine has: JAX devices, LAMMPS and its packages, MPI, memory, disk."""
     from cgloop.doctor import examine
 
     typer.echo(examine())
+
+
+app.add_typer(cli_data.app, name="data", rich_help_panel=RUNS)
 
 
 def _version(wanted: bool) -> None:
