@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ class Progress:
         self.name, self.total, self.unit = name, total, unit
         self.done = 0.0
         self._bar = bar
-        self._task = bar.add_task(name, total=total, fields="") if bar is not None else None
+        self._task = bar.add_task(name, total=total, unit=unit, fields="") if bar is not None else None
         self._log = logging.getLogger(f"cgloop.{name.split()[0]}")
         self._start = self._shown = time.monotonic()
 
@@ -34,6 +35,11 @@ class Progress:
             self._shown = now
             self._log.info("%s", self._line(now, fields))
 
+    def close(self) -> None:
+        """Take the bar away; the line of a log stays."""
+        if self._bar is not None:
+            self._bar.remove_task(self._task)
+
     def _line(self, now: float, fields: dict[str, Any]) -> str:
         elapsed = now - self._start
         left = elapsed * (self.total - self.done) / self.done if self.done else float("inf")
@@ -42,7 +48,19 @@ class Progress:
 
 
 def _format(fields: dict[str, Any]) -> str:
-    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+    shown = ((name.replace("_per_", "/").replace("_", " "), _short(value)) for name, value in fields.items())
+    return "  ".join(f"{name} {value}" for name, value in shown)
+
+
+def _short(value: Any) -> str:
+    """Four digits; what is not known yet is a dash."""
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
+_bars: Any = None
+"""The display of this process while there is one: work within work has its bar below."""
 
 
 @contextmanager
@@ -57,18 +75,39 @@ def progress(name: str, total: float, unit: str = "") -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield Progress(name, total, unit)
         return
+    with _display() as bars:
+        one = Progress(name, total, unit, bars)
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+@contextmanager
+def _display() -> Iterator[Any]:
+    global _bars
+    if _bars is not None:
+        yield _bars
+        return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress as Bars
 
     columns = (
         SpinnerColumn(),
-        TextColumn("[{task.description}]"),
+        # Without markup: `[train]` would be taken for a style.
+        TextColumn("[{task.description}]", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed:.4g}/{task.total:.4g} " + unit),
+        TextColumn("{task.completed:.5g}/{task.total:.5g} {task.fields[unit]}", markup=False),
         TimeElapsedColumn(),
+        TextColumn("gone,"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[fields]}"),
+        TextColumn("left"),
+        TextColumn("{task.fields[fields]}", markup=False),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Progress(name, total, unit, bar)
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        _bars = bars
+        try:
+            yield bars
+        finally:
+            _bars = None

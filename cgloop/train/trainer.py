@@ -221,7 +221,7 @@ class Trainer:
             self._steps_done += 1
             self.on_step(int(state.step))
             loss = position.squared_error / position.components
-            bar.advance(1, epoch=position.epoch + 1, loss=loss, val_rmse=rmse[0], frames_s=self._speed())
+            bar.advance(1, epoch=position.epoch + 1, loss=loss, val_rmse=rmse[0], frames_per_s=self._speed())
             self._save_if_due()
         return True
 
