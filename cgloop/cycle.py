@@ -121,6 +121,7 @@ def _run(context: Context, stage: Stage) -> StageResult:
         lambda out: stage.work(context, out),
         seed=context.config.run.seed,
         resumable=stage.resumable,
+        lasting=stage.lasting,
         min_free_gb=context.config.run.min_free_gb,
         on_start=announce,
     )

@@ -34,5 +34,14 @@ class UserError(Exception):
         return f"{place}{self.message}{advice}"
 
 
+class Unfinished(UserError):
+    """A mistake that stopped a resumable stage after part of its work: what is finished serves the next call."""
+
+    @classmethod
+    def after(cls, error: UserError) -> "Unfinished":
+        """The same mistake, with finished work beside it."""
+        return cls(error.message, where=error.where, remedy=error.remedy)
+
+
 class Interrupted(Exception):
     """Work stopped by a signal or a time limit; the same command continues it."""

@@ -47,6 +47,7 @@ class Stage:
         settings: the part of the config that it depends on, as plain data.
         work: does it, into the folder that it is given.
         resumable: `work` continues what an interrupted attempt left.
+        lasting: names in its folder that serve the next attempt even if the inputs have changed.
         shared: the same in every cycle, so that a later cycle links to the earlier one's result.
     """
 
@@ -55,6 +56,7 @@ class Stage:
     settings: Callable[[Config], dict[str, Any]]
     work: Callable[[Context, Path], Any]
     resumable: bool = False
+    lasting: tuple[str, ...] = ()
     shared: bool = False
 
 
@@ -161,7 +163,7 @@ def _feedback(context: Context, out: Path) -> None:
 
 
 PIPELINE: tuple[Stage, ...] = (
-    Stage("prep", (), _prep_settings, _prep, resumable=True, shared=True),
+    Stage("prep", (), _prep_settings, _prep, resumable=True, lasting=(".jobs",), shared=True),
     Stage("priors", ("prep",), _prior_settings, _priors, shared=True),
     Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
     Stage("export", ("priors", "train"), lambda config: {"temperature_K": config.data.temperature_K}, _export),

@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import cgloop
-from cgloop.errors import Interrupted, UserError
+from cgloop.errors import Interrupted, Unfinished, UserError
 
 RECORD = "stage.json"
 # Files whose bytes depend on the wall clock; everything else must be reproducible and enters the digest.
@@ -74,6 +74,7 @@ def run_stage(
     *,
     seed: int,
     resumable: bool = False,
+    lasting: Sequence[str] = (),
     min_free_gb: float = 0.0,
     on_start: Callable[[str], None] = lambda reason: None,
 ) -> StageResult:
@@ -85,12 +86,14 @@ def run_stage(
         work: fills the folder that it is given.
         seed: recorded.
         resumable: `work` can continue from what an earlier attempt left in its folder.
+        lasting: names in the folder of an attempt that stay even when the inputs have changed since; what is in them
+            says by itself what it depends on.
         min_free_gb: refuse to start with less free space.
         on_start: told why the stage runs, before it does.
 
     Raises:
         UserError: from `work`, or for lack of space or permission; nothing half-written is left.
-        Interrupted: from `work`; a resumable stage keeps its partial folder.
+        Interrupted, Unfinished: from `work`; a resumable stage keeps its partial folder.
     """
     name = folder.name
     given: dict[str, Any] = json.loads(json.dumps(dict(inputs), sort_keys=True, default=str))
@@ -102,12 +105,12 @@ def run_stage(
     partial = folder.parent / f".{name}.partial"
     with explained(folder):
         require_space(folder.parent, min_free_gb)
-        attempts = _open_partial(partial, digest, resumable)
+        attempts = _open_partial(partial, digest, resumable, lasting)
         on_start(_why(done, given, attempts))
         started, clock = datetime.now(UTC), time.monotonic()
         try:
             work(partial)
-        except Interrupted:
+        except (Interrupted, Unfinished):
             if not resumable:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -142,7 +145,7 @@ def run_stage(
 ATTEMPT = ".attempt.json"
 
 
-def _open_partial(partial: Path, digest: str, resumable: bool) -> int:
+def _open_partial(partial: Path, digest: str, resumable: bool, lasting: Sequence[str]) -> int:
     """Make the partial folder ready; returns the number of this attempt."""
     attempts = 0
     if partial.exists():
@@ -151,10 +154,20 @@ def _open_partial(partial: Path, digest: str, resumable: bool) -> int:
             if resumable and earlier["inputs_digest"] == digest:
                 attempts = earlier["attempts"]
         if not attempts:
-            shutil.rmtree(partial)
+            _clear(partial, lasting)
     partial.mkdir(parents=True, exist_ok=True)
     write_json(partial / ATTEMPT, {"inputs_digest": digest, "attempts": attempts + 1})
     return attempts + 1
+
+
+def _clear(folder: Path, spared: Sequence[str]) -> None:
+    for entry in folder.iterdir():
+        if entry.name in spared:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _why(done: StageRecord | None, inputs: dict[str, Any], attempts: int) -> str:

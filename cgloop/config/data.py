@@ -50,32 +50,62 @@ class SourceConfig(Section):
 class SplitConfig(Section):
     """How frames are divided; never by shuffling, because neighbours in time are correlated.
 
-    `replica` gives whole trajectories to each part. `time_block` cuts every trajectory into three
-    consecutive blocks and drops `gap_frames` between them.
+    `protein` gives whole proteins to each part: those that the lists `validation` and `test` name, by name or shell
+    pattern, and all others train; or, without lists, `fractions` of them by a hash of `seed` and the name, so that
+    another protein in the data set moves none of the rest. `replica` gives whole trajectories of every protein to
+    each part. `time_block` cuts every trajectory into three consecutive blocks and drops `gap_frames` between them.
     """
 
-    by: Literal["replica", "time_block"]
-    train: list[int] | None = Field(None, description="replica ids (by: replica)")
-    validation: list[int] | None = Field(None, description="replica ids (by: replica)")
-    test: list[int] | None = Field(None, description="replica ids (by: replica)")
-    fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="by: time_block")
+    by: Literal["protein", "replica", "time_block"]
+    train: list[int | str] | None = Field(None, description="replica ids (by: replica)")
+    validation: list[int | str] | None = Field(None, description="replica ids, or proteins such as 1abcA00 or 2*")
+    test: list[int | str] | None = Field(None, description="replica ids, or proteins; [] for none")
+    fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="by: time_block, or protein")
+    seed: int = Field(0, ge=0, description="by: protein with fractions")
     gap_frames: int = Field(5, ge=0, description="dropped between blocks (by: time_block)")
-    min_frames: int = Field(20, ge=1, description="every part needs at least so many frames")
+    min_frames: int = Field(20, ge=1, description="every part of a protein needs at least so many frames")
 
     @model_validator(mode="after")
     def _parts_are_named(self):
         if self.by == "replica":
-            named = [self.train, self.validation, self.test]
-            if any(part is None for part in named):
-                raise ValueError("`by: replica` needs the lists `train`, `validation` and `test`")
-            ids = [i for part in named for i in part or ()]
-            if len(ids) != len(set(ids)):
-                raise ValueError("a replica is in more than one part")
-            if not self.train or not self.validation:
-                raise ValueError("`train` and `validation` must not be empty")
-        elif not (all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6):
+            self._check_replicas()
+        elif self.by == "protein":
+            self._check_proteins()
+        elif self._lists():
+            raise ValueError(f"`{self._lists()[0]}` has no meaning with `by: time_block`, which has `fractions`")
+        if not (all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6):
             raise ValueError("`fractions` must be positive and add up to 1")
         return self
+
+    def _lists(self) -> list[str]:
+        """Names of the lists that are given."""
+        return [part for part in ("train", "validation", "test") if getattr(self, part) is not None]
+
+    def _check_replicas(self) -> None:
+        if len(self._lists()) < 3:
+            raise ValueError("`by: replica` needs the lists `train`, `validation` and `test`")
+        ids = [i for part in self._lists() for i in getattr(self, part)]
+        if wrong := [i for i in ids if not isinstance(i, int)]:
+            raise ValueError(f"`{wrong[0]}` is no replica id; names of proteins go with `by: protein`")
+        if len(ids) != len(set(ids)):
+            raise ValueError("a replica is in more than one part")
+        if not self.train or not self.validation:
+            raise ValueError("`train` and `validation` must not be empty")
+
+    def _check_proteins(self) -> None:
+        if self.train is not None:
+            raise ValueError("with `by: protein` what `validation` and `test` do not name trains: leave out `train`")
+        if not self._lists():
+            return
+        if not self.validation:
+            raise ValueError("`by: protein` needs proteins for `validation`, or `fractions` without lists")
+        if self.fractions != type(self).model_fields["fractions"].default:
+            raise ValueError("`by: protein` takes either lists or `fractions`, not both")
+        names = [*self.validation, *(self.test or ())]
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise ValueError(f"`{wrong[0]}` is a number: write the names of proteins in quotes")
+        if len(names) != len(set(names)):
+            raise ValueError("a protein is in more than one part")
 
 
 class ForceMapConfig(Section):
@@ -99,7 +129,9 @@ class DataConfig(Section):
     )
     force_map: ForceMapConfig = ForceMapConfig.model_validate({})
     split: SplitConfig
-    on_bad_file: Literal["error", "exclude"] = Field(
-        "error", description="exclude: a file that cannot be used is listed in the manifest, and the others go on"
+    on_bad_file: Literal["exclude", "error"] = Field(
+        "exclude",
+        description="exclude: files that cannot be used are listed in the manifest, and the others are used; "
+        "error: all are tried, then it stops",
     )
     workers: int | None = Field(None, ge=1, description="files in work at a time; default: usable cores")

@@ -1,4 +1,4 @@
-"""The force maps of one protein, fitted to a sample of its training frames.
+"""The force maps of one protein, fitted to a sample of its training frames, or of all where whole proteins are divided.
 
 The sample is read before the rest: runs of consecutive frames, spread over the training trajectories, because files
 are compressed in chunks of frames. Frames that later turn out not to be for training make the caller start again with
@@ -56,7 +56,7 @@ class Sample:
         """Raise `UserError` if there is no frame at all."""
         if not self.forces:
             reason = f", {self.bad.most_common(1)[0][0]} above all" if self.bad else ""
-            raise UserError(f"no good training frame to fit a force map to ({self.bad.total()} are bad{reason})")
+            raise UserError(f"no good frame to fit a force map to ({self.bad.total()} are bad{reason})")
 
     def without(self, bad: np.ndarray) -> "Sample":
         """The sample less some frames (bool, one entry a frame)."""
@@ -90,18 +90,16 @@ class Maps:
         Frames that the optimal map was fitted to are mapped by the fit that left them out (`prep/optimal.py`).
         """
         mapped = {name: one.project(block.forces) for name, one in self.by_name.items()}
-        stored = mapped[self.chosen]
-        if self.chosen == "optimal" and trajectory.key in self.fold_of:
+        if trajectory.key in self.fold_of:
             frames, folds = self.fold_of[trajectory.key]
-            fold = np.full(len(stored), -1)
+            fold = np.full(len(block.forces), -1)
             _, here, there = np.intersect1d(block.source_frame, frames, assume_unique=True, return_indices=True)
             fold[here] = folds[there]
-            stored = stored.copy()
             for index, one in enumerate(self.folds):
                 rows = fold == index
                 if rows.any():
-                    stored[rows] = one.project(block.forces[rows])
-        return stored, mapped
+                    mapped["optimal"][rows] = one.project(block.forces[rows])
+        return mapped[self.chosen], mapped
 
 
 def read_sample(
@@ -117,7 +115,7 @@ def read_sample(
     Args:
         trajectories: those at the model's temperature.
         frames: which of their frames are wanted at all.
-        window: the number of first frames that are for training.
+        window: the number of first frames that it may take.
         bead_atoms: int [N].
         screen: tells good frames from bad ones.
         n_wanted: frames.

@@ -16,6 +16,7 @@ from typing import Any
 import cgloop
 from cgloop.config.data import DataConfig, SourceConfig
 from cgloop.data.sources import describe_source
+from cgloop.data.splits import part_of
 from cgloop.errors import UserError
 from cgloop.prep.reference import Frames, Reference, Trajectory
 from cgloop.prep.stream import ProteinResult, prepare_protein
@@ -64,7 +65,10 @@ def make_jobs(sources: Sequence[SourceConfig], config: DataConfig, folder: Path)
         name = f"protein {mda_name(source)}" if source.format == "mdanalysis" else f"file {index}"
         together.setdefault(name, []).append(source)
     groups = [tuple(group) for group in together.values()]
-    return [Job(group, config, folder / f"{index:05d}", len(groups) == 1) for index, group in enumerate(groups)]
+    # Named by what they work on, so that finished jobs are found again when the list of sources has changed.
+    keys = [digest_of([source.model_dump(mode="json") for source in group])[:16] for group in groups]
+    names = [f"{key}-{keys[:index].count(key)}" for index, key in enumerate(keys)]
+    return [Job(group, config, folder / name, len(groups) == 1) for group, name in zip(groups, names, strict=True)]
 
 
 def mda_name(source: SourceConfig) -> str:
@@ -80,7 +84,7 @@ def run_job(job: Job) -> JobResult:
         Interrupted: a stop was requested.
     """
     inputs = _inputs(job)
-    done = _find_done(job.folder, inputs)
+    done = _find_done(job, inputs)
     if done is not None:
         return done
     shutil.rmtree(job.folder, ignore_errors=True)
@@ -99,19 +103,25 @@ def run_job(job: Job) -> JobResult:
 def _inputs(job: Job) -> dict[str, Any]:
     """Everything the result depends on, sources by their content."""
     settings = job.config.model_dump(mode="json", exclude={"sources", "workers", "on_bad_file"})
+    if job.config.split.by == "protein":
+        # Of the division of proteins a job depends only on the part of its own, which is compared by itself.
+        settings["split"] = {key: settings["split"][key] for key in ("by", "min_frames")}
     sources = [describe_source(source) for source in job.sources]
     return {"settings": settings, "sources": sources, "cgloop": cgloop.__version__}
 
 
-def _find_done(folder: Path, inputs: dict[str, Any]) -> JobResult | None:
+def _find_done(job: Job, inputs: dict[str, Any]) -> JobResult | None:
     try:
-        known = json.loads((folder / RESULT).read_text())
+        known = json.loads((job.folder / RESULT).read_text())
+        result = JobResult([ProteinResult(**one) for one in known["proteins"]], known["files"])
         whole = known["inputs"] == digest_of(inputs) and all(
-            digest_file(folder / name) == digest for name, digest in known["files"].items()
+            digest_file(job.folder / name) == digest for name, digest in result.files.items()
         )
-        return JobResult([ProteinResult(**one) for one in known["proteins"]], known["files"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    split = job.config.split
+    same_parts = split.by != "protein" or all(one.part == part_of(one.name, split) for one in result.proteins)
+    return result if whole and same_parts else None
 
 
 def _prepare(job: Job, inputs: dict[str, Any]) -> Iterator[ProteinResult]:

@@ -13,7 +13,8 @@ from typing import Any
 from cgloop.config.data import DataConfig
 from cgloop.data.dataset import write_manifest
 from cgloop.data.sources import expand_sources
-from cgloop.errors import UserError
+from cgloop.data.splits import require_parts
+from cgloop.errors import Unfinished, UserError
 from cgloop.prep.jobs import Job, JobResult, make_jobs, run_job
 from cgloop.prep.pool import run_all, usable_cores
 from cgloop.prep.quarantine import Limits
@@ -29,6 +30,9 @@ WORKSHOP = ".jobs"
 QUIET_FROM = 50
 """With so many files, what went well is not told for each."""
 
+MOST_REASONS = 3
+"""So many files that cannot be used are told of with their reasons; of more, only the names."""
+
 
 def prepare(config: DataConfig, out: Path) -> dict[str, Any]:
     """Write the data set of a config: `<protein>.h5`, `manifest.json`, `quarantine.json`, `projection.json`.
@@ -43,14 +47,20 @@ def prepare(config: DataConfig, out: Path) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        UserError: a source that is missing, damaged, without forces, with an unknown residue, without the wanted
-            temperature or replica, with too many bad frames, or too short for its split; with `on_bad_file: exclude`
-            only if no source can be used.
-        Interrupted: a stop was requested; what is finished stays.
+        UserError: a source that is not there; or no source that can be used, because it is damaged, without forces,
+            with an unknown residue, without the wanted temperature or replica, with too many bad frames, or too short.
+        Unfinished: some sources cannot be used and `on_bad_file` is `error`; a protein is there twice; a part of the
+            division of proteins is empty or names a protein that is not there. Finished jobs stay.
+        Interrupted: a stop was requested; finished jobs stay.
     """
     jobs = make_jobs(expand_sources(config), config, out / WORKSHOP)
     done, excluded = _run(jobs, config)
-    results = _collect(done, out)
+    try:
+        results = _distinct(done)
+        require_parts([result.name for result in results], config.split, [one["source"] for one in excluded])
+    except UserError as error:
+        raise Unfinished.after(error) from None
+    _move(done, out)
     shutil.rmtree(out / WORKSHOP, ignore_errors=True)
     quarantine = {result.name: result.quarantine for result in results}
     write_json(out / "quarantine.json", {"limits": vars(Limits()), "proteins": quarantine, "excluded_files": excluded})
@@ -74,27 +84,39 @@ def _run(jobs: Sequence[Job], config: DataConfig) -> tuple[list[tuple[Job, JobRe
     with progress("prep", len(jobs), "files") as bar, closing(run_all(run_job, jobs, workers)) as outcomes:
         for job, outcome in outcomes:
             if isinstance(outcome, UserError):
-                if config.on_bad_file == "error":
-                    raise _with_advice(outcome, len(jobs))
-                log.warning("excluded: %s", outcome)
+                if len(jobs) > 1:
+                    log.warning("cannot be used: %s", outcome)
                 bad.append((job, outcome))
             else:
                 for protein in outcome.proteins:
                     _tell(protein, quiet=len(jobs) >= QUIET_FROM)
                 done.append((job, outcome))
-            bar.advance(1, excluded=len(bad))
-    if not done:
-        raise bad[0][1]
+            bar.advance(1, unusable=len(bad))
     order = {job.folder: place for place, job in enumerate(jobs)}
     done.sort(key=lambda pair: order[pair[0].folder])
     bad.sort(key=lambda pair: order[pair[0].folder])
+    if bad and not done:
+        raise _summed_up(bad, len(jobs))
+    if bad and config.on_bad_file == "error":
+        raise Unfinished.after(_with_advice(_summed_up(bad, len(jobs))))
+    if bad:
+        log.warning("%d of %d files are excluded, with reasons in manifest.json", len(bad), len(jobs))
     return done, [{"source": job.label, "reason": _without_folders(job, str(error))} for job, error in bad]
 
 
-def _with_advice(error: UserError, n_jobs: int) -> UserError:
-    if n_jobs == 1:
-        return error
-    advice = "or `data.on_bad_file: exclude` to go on without such files"
+def _summed_up(bad: Sequence[tuple[Job, UserError]], n_jobs: int) -> UserError:
+    """One error that names all files that cannot be used."""
+    if len(bad) == 1:
+        return bad[0][1]
+    told = [str(error) for _, error in bad[:MOST_REASONS]]
+    if rest := [job.label for job, _ in bad[MOST_REASONS:]]:
+        told.append(f"and {', '.join(rest)}")
+    return UserError(f"{len(bad)} of {n_jobs} files cannot be used: {'; '.join(told)}")
+
+
+def _with_advice(error: UserError) -> UserError:
+    """With `on_bad_file: error` and files that could be used."""
+    advice = "or `data.on_bad_file: exclude` to go on without such files; what is finished is kept"
     remedy = f"{error.remedy}; {advice}" if error.remedy else advice.removeprefix("or ")
     return UserError(error.message, where=error.where, remedy=remedy)
 
@@ -107,8 +129,8 @@ def _without_folders(job: Job, text: str) -> str:
     return text
 
 
-def _collect(done: Sequence[tuple[Job, JobResult]], out: Path) -> list[ProteinResult]:
-    """Move the files of all jobs to their final place."""
+def _distinct(done: Sequence[tuple[Job, JobResult]]) -> list[ProteinResult]:
+    """The proteins of all jobs; the same name twice is an error."""
     owner: dict[str, Job] = {}
     for job, outcome in done:
         for protein in outcome.proteins:
@@ -119,10 +141,14 @@ def _collect(done: Sequence[tuple[Job, JobResult]], out: Path) -> list[ProteinRe
                     remedy="list all temperatures and replicas of a protein in one source",
                 )
             owner[protein.name] = job
+    return [protein for _, outcome in done for protein in outcome.proteins]
+
+
+def _move(done: Sequence[tuple[Job, JobResult]], out: Path) -> None:
+    """Move the files of all jobs to their final place."""
     for job, outcome in done:
         for name in outcome.files:
             (job.folder / name).replace(out / name)
-    return [protein for _, outcome in done for protein in outcome.proteins]
 
 
 def _tell(protein: ProteinResult, *, quiet: bool) -> None:

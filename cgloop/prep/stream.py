@@ -11,7 +11,7 @@ from cgloop.config.data import DataConfig
 from cgloop.data.dataset import SPLITS, ProteinWriter
 from cgloop.data.noise import METHOD, choose_frames, estimate_noise
 from cgloop.data.protein import TEMPERATURE_TOLERANCE_K
-from cgloop.data.splits import assign_splits, train_window
+from cgloop.data.splits import assign_splits, fit_window, part_of
 from cgloop.interrupt import check_stop
 from cgloop.prep.fitting import Maps, fit_maps, fit_notes, read_sample
 from cgloop.prep.mapping import Beads, map_to_ca
@@ -31,12 +31,16 @@ CAUTION = 0.8
 
 @dataclass(frozen=True)
 class ProteinResult:
-    """What became of one protein: entries for `quarantine.json` and `projection.json`, and warnings."""
+    """What became of one protein: entries for `quarantine.json` and `projection.json`, warnings, and its part.
+
+    `part` is that of all its frames with `by: protein`, None otherwise.
+    """
 
     name: str
     quarantine: dict[str, Any]
     projection: dict[str, Any]
     notes: list[str]
+    part: str | None = None
 
 
 def prepare_protein(
@@ -67,7 +71,7 @@ def prepare_protein(
     result, kept = job.run(_first_windows(job))
     if kept is not None:
         # Frames of the fit were not for training after all: many frames at an end are bad. Now their number is known.
-        result, _ = job.run({key: train_window(count, key[1], config.split) for key, count in kept.items()})
+        result, _ = job.run({key: fit_window(count, key[1], config.split) for key, count in kept.items()})
     return result
 
 
@@ -75,7 +79,7 @@ def _first_windows(job: "_Job") -> dict[tuple[float, int], int]:
     """Of each trajectory, how many of the first wanted frames are surely for training unless very many are bad."""
     windows = {}
     for trajectory in job.trajectories:
-        count = train_window(len(job.frames.of(trajectory.n_frames)), trajectory.replica, job.config.split)
+        count = fit_window(len(job.frames.of(trajectory.n_frames)), trajectory.replica, job.config.split)
         windows[trajectory.key] = int(CAUTION * count) if job.config.split.by == "time_block" else count
     return windows
 
@@ -108,6 +112,7 @@ class _Job:
                 writer.rows("replica"),
                 writer.rows("temperature_K"),
                 self.config.split,
+                protein=self.reference.name,
                 model_temperature_K=self.config.temperature_K,
                 where=self.reference.path,
             )
@@ -127,7 +132,8 @@ class _Job:
             "notes": self.reference.notes,
         }
         notes = [*self.reference.notes, *fit_notes(maps)]
-        return ProteinResult(self.reference.name, quarantine, projection, notes), None
+        part = part_of(self.reference.name, self.config.split) if self.config.split.by == "protein" else None
+        return ProteinResult(self.reference.name, quarantine, projection, notes, part), None
 
     def _maps(self, windows: Mapping[tuple[float, int], int], limits: Limits) -> Maps:
         fitted_to = [t for t in self.trajectories if self._at_model_temperature(np.array(t.temperature_K))]
@@ -177,20 +183,33 @@ class _Job:
             first = last
 
     def _outside_training(self, maps: Maps, writer: ProteinWriter, split: np.ndarray) -> int:
-        """Frames of the fit that ended in another part than training."""
+        """Frames of the fit that ended in another part than training; 0 where whole proteins are divided."""
+        if self.config.split.by == "protein":
+            return 0
+        return int((self._of_the_fit(maps, writer) & (split != SPLITS["train"])).sum())
+
+    def _not_fitted_to(self, maps: Maps, writer: ProteinWriter, split: np.ndarray) -> np.ndarray:
+        """bool [F], frames on which the maps can be compared: none was fitted to them, or only in other folds."""
+        if self.config.split.by != "protein":
+            return np.isin(split, (SPLITS["validation"], SPLITS["test"]))
+        # Cross-fitting makes every frame a held-out one; the map of aggforce has no folds.
+        return ~self._of_the_fit(maps, writer) if maps.chosen == "aggforce" else np.ones(len(split), bool)
+
+    def _of_the_fit(self, maps: Maps, writer: ProteinWriter) -> np.ndarray:
+        """bool [F], frames that the maps were fitted to."""
         temperature, replica, frame = (writer.rows(f) for f in ("temperature_K", "replica", "source_frame"))
-        leaked = 0
+        found = np.zeros(len(frame), bool)
         for key, (frames, _) in maps.fold_of.items():
             here = (np.abs(temperature - key[0]) < TEMPERATURE_TOLERANCE_K) & (replica == key[1])
-            leaked += int((np.isin(frame, frames) & here & (split != SPLITS["train"])).sum())
-        return leaked
+            found |= here & np.isin(frame, frames)
+        return found
 
     def _report(
         self, maps: Maps, writer: ProteinWriter, split: np.ndarray, tally: Tally, kept: np.ndarray
     ) -> dict[str, Any]:
         temperature, replica = writer.rows("temperature_K"), writer.rows("replica")
         at_model = self._at_model_temperature(temperature)
-        held_out = at_model & np.isin(split, (SPLITS["validation"], SPLITS["test"]))
+        held_out = at_model & self._not_fitted_to(maps, writer, split)
         rows = np.flatnonzero(at_model)
         rows = rows[choose_frames(len(rows))]
         noise = estimate_noise(*writer.frames(rows), self.beads.linked, replica[rows])

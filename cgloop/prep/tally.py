@@ -46,7 +46,7 @@ def summarise(
         tally: all frames that were counted.
         kept: bool, one entry for each of them; F are kept.
         temperature_K, replica: [F], of kept frames, in order of time within a trajectory.
-        held_out: bool [F], frames at the model's temperature that are not for training.
+        held_out: bool [F], frames at the model's temperature that the maps were not fitted to.
         n_beads: N.
     """
     block = _blocks(temperature_K, replica)

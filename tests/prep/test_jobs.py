@@ -14,16 +14,16 @@ import psutil
 import pytest
 from synthetic_mdcath import build, chain_of, frames_of, write_mdcath
 
-from cgloop.config.data import DataConfig
+from cgloop.config.data import DataConfig, SplitConfig
 from cgloop.data import sources
 from cgloop.data.dataset import DatasetReader
-from cgloop.data.sources import digest_source, expand_sources
-from cgloop.errors import Interrupted, UserError
+from cgloop.data.sources import describe_sources, digest_source, expand_sources
+from cgloop.errors import Interrupted, Unfinished, UserError
 from cgloop.interrupt import clear_stop, request_stop
 from cgloop.prep import jobs
 from cgloop.prep.pipeline import prepare
 from cgloop.prep.pool import run_all
-from cgloop.stages import digest_file
+from cgloop.stages import digest_file, run_stage
 
 SPLIT = {"by": "replica", "train": [0], "validation": [1], "test": [2], "min_frames": 5}
 FILES = ("1abcA00", "2defB01", "3ghiC02")
@@ -89,10 +89,10 @@ def spoil(folder, name=FILES[1]):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_bad_file_stops_all_or_is_excluded(tmp_path, folder, workers):
     spoil(folder)
-    with pytest.raises(UserError, match=r"2defB01\.h5.*on_bad_file: exclude"):
-        prepare(config_of(folder, workers=workers), out_of(tmp_path, "a"))
+    with pytest.raises(Unfinished, match=r"2defB01\.h5.*on_bad_file: exclude"):
+        prepare(config_of(folder, workers=workers, on_bad_file="error"), out_of(tmp_path, "a"))
     out = out_of(tmp_path, "b")
-    manifest = prepare(config_of(folder, workers=workers, on_bad_file="exclude"), out)
+    manifest = prepare(config_of(folder, workers=workers), out)
     assert sorted(manifest["proteins"]) == [FILES[0], FILES[2]]
     (excluded,) = manifest["excluded_files"]
     assert excluded["source"] == "mdcath_dataset_2defB01.h5"
@@ -107,7 +107,7 @@ def test_too_many_bad_frames_exclude_a_file(tmp_path, folder):
         values = forces[:]
         values[4:9] = np.nan
         forces[:] = values
-    manifest = prepare(config_of(folder, on_bad_file="exclude"), out_of(tmp_path))
+    manifest = prepare(config_of(folder), out_of(tmp_path))
     assert "5 of 20 frames are bad" in manifest["excluded_files"][0]["reason"]
     assert sorted(manifest["proteins"]) == list(FILES[1:])
 
@@ -115,8 +115,85 @@ def test_too_many_bad_frames_exclude_a_file(tmp_path, folder):
 def test_nothing_but_bad_files_is_an_error(tmp_path, folder):
     for name in FILES:
         spoil(folder, name)
-    with pytest.raises(UserError, match="HDF5"):
-        prepare(config_of(folder, on_bad_file="exclude"), out_of(tmp_path))
+    with pytest.raises(UserError, match=r"3 of 3 files cannot be used: .*1abcA00.*HDF5.*2defB01.*3ghiC02") as caught:
+        prepare(config_of(folder), out_of(tmp_path))
+    assert not isinstance(caught.value, Unfinished)
+    assert "\n" not in str(caught.value)
+
+
+def counted(monkeypatch):
+    """Names of the proteins that are prepared from now on."""
+    prepared, original = [], jobs.prepare_protein
+
+    def count(reference, *rest):
+        prepared.append(reference.name)
+        return original(reference, *rest)
+
+    monkeypatch.setattr(jobs, "prepare_protein", count)
+    return prepared
+
+
+@pytest.mark.parametrize("remedy", ["mend", "leave out", "exclude"])
+def test_an_error_keeps_what_is_finished_for_the_next_call(tmp_path, folder, monkeypatch, remedy):
+    """Through the stage, as the command does it: the inputs of the second call are others."""
+    names = [*FILES, "4jklD03"]
+    write_sources(folder, names)
+    whole = (folder / f"mdcath_dataset_{FILES[1]}.h5").read_bytes()
+    paths = [spoil(folder, FILES[1]), spoil(folder, FILES[0])]
+    prepared = counted(monkeypatch)
+
+    def stage(config):
+        inputs = {"data": config.model_dump(mode="json"), "files": describe_sources(config)}
+        return run_stage(
+            tmp_path / "prep", inputs, lambda out: prepare(config, out), seed=0, resumable=True, lasting=[".jobs"]
+        )
+
+    with pytest.raises(UserError, match=r"2 of 4 files cannot be used: .*1abcA00.*2defB01"):
+        stage(config_of(folder, workers=1, on_bad_file="error"))
+    assert prepared == [FILES[2], "4jklD03"]
+    assert not (tmp_path / "prep").exists(), "nothing that counts as a result"
+    (tmp_path / ".prep.partial" / "half.h5").write_text("of another attempt")
+    if remedy == "mend":
+        paths[0].write_bytes(whole)
+        paths[1].unlink()
+    elif remedy == "leave out":
+        for path in paths:
+            path.unlink()
+    policy = "exclude" if remedy == "exclude" else "error"
+    result = stage(config_of(folder, workers=1, on_bad_file=policy))
+    assert prepared == [FILES[2], "4jklD03"] + [FILES[1]] * (remedy == "mend")
+    assert len(DatasetReader.open(result.folder).names) == (3 if remedy == "mend" else 2)
+    assert not {".jobs", "half.h5"} & {path.name for path in result.folder.iterdir()}
+
+
+def by_protein(**lists):
+    return {"by": "protein", "min_frames": 5, **lists}
+
+
+def test_whole_proteins_are_divided(tmp_path, folder):
+    split = by_protein(validation=[FILES[1]], test=["3*"])
+    out = out_of(tmp_path)
+    prepare(config_of(folder).model_copy(update={"split": SplitConfig(**split)}), out)
+    reader = DatasetReader.open(out)
+    counts = {name: reader.manifest["proteins"][name]["frames_per_split"] for name in FILES}
+    for name, part in zip(FILES, ("train", "validation", "test"), strict=True):
+        assert {key for key, n in counts[name].items() if n} == {part}
+        assert reader.load(name, split=part).n_frames == 60
+
+
+def test_another_division_prepares_only_proteins_that_moved(tmp_path, folder, monkeypatch):
+    prepared, out = counted(monkeypatch), out_of(tmp_path)
+
+    def attempt(**lists):
+        config = config_of(folder, workers=1).model_copy(update={"split": SplitConfig(**by_protein(**lists))})
+        return prepare(config, out)
+
+    with pytest.raises(Unfinished, match=r"data\.split\.test: no protein is called `3ghi` \(did you mean `3ghiC02`"):
+        attempt(validation=[FILES[1]], test=["3ghi"])
+    assert [path.name for path in out.iterdir()] == [".jobs"]
+    manifest = attempt(validation=[FILES[1]], test=["3ghi*"])
+    assert prepared == [*FILES, FILES[2]]
+    assert manifest["proteins"][FILES[2]]["frames_per_split"]["test"] == 60
 
 
 def test_a_protein_in_two_files_is_an_error(tmp_path, folder):
@@ -174,7 +251,7 @@ def test_workers_and_policy_do_not_make_it_another_job(tmp_path, folder, monkeyp
     out = out_of(tmp_path)
     first = jobs.make_jobs(expand_sources(config_of(folder)), config_of(folder, workers=1), out / ".jobs")[0]
     jobs.run_job(first)
-    other = config_of(folder, workers=2, on_bad_file="exclude")
+    other = config_of(folder, workers=2, on_bad_file="error")
     again = jobs.make_jobs(expand_sources(other), other, out / ".jobs")[0]
     monkeypatch.setattr(jobs, "prepare_protein", None)
     assert list(jobs.run_job(again).files) == [f"{FILES[0]}.h5"]
