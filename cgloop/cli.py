@@ -103,6 +103,38 @@ for _stage, _text in {
     _loop_command(_stage, _text, partial(_up_to, _stage), STAGES)
 
 
+def _print_template(wanted: bool) -> None:
+    if wanted:
+        from cgloop.executors.script import read_template
+
+        typer.echo(read_template(), nl=False)
+        raise typer.Exit
+
+
+@app.command(rich_help_panel=LOOP)
+def submit(
+    target: Target,
+    nodes: Annotated[int | None, typer.Option(min=1, help="instead of `slurm.nodes`")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="write the scripts, submit nothing")] = False,
+    overrides: Overrides = None,
+    take_over: TakeOver = False,
+    print_template: Annotated[
+        bool,
+        typer.Option("--print-template", callback=_print_template, is_eager=True, help="show the script's template"),
+    ] = False,
+) -> None:
+    """Let SLURM run the loop, as one job or each stage as a job (section `slurm` of the config).
+
+    A job stops in time before its limit and goes on in a new one. `cgloop status` shows the jobs.
+    """
+    from cgloop.rundir import read_run
+    from cgloop.submit import submit_run
+
+    config, run = read_run(target, tuple(overrides or ()))
+    for line in submit_run(config, run, nodes=nodes, dry_run=dry_run, take_over=take_over):
+        typer.echo(line)
+
+
 @app.command(rich_help_panel=RUNS)
 def report(target: Target) -> None:
     """Write the HTML page of a run from whatever is there."""

@@ -81,6 +81,7 @@ def _content(token: str) -> dict[str, Any]:
         "pid": pid,
         "process_started": _process_start(pid),
         "job": os.environ.get("SLURM_JOB_ID"),
+        "restart": os.environ.get("SLURM_RESTART_COUNT", "0"),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
         "heartbeat_s": HEARTBEAT_S,
         "token": token,
@@ -115,11 +116,19 @@ def _stale(holder: dict[str, Any], path: Path) -> str | None:
     if not holder:
         return None if path.exists() else "it is gone already"
     if holder.get("host") != platform.node():
-        return None
+        return _earlier_start(holder)
     started = _process_start(int(holder["pid"]))
     # A process id may have been given to another process since: compare the time it was started, too.
     if started is None or abs(started - (holder.get("process_started") or 0.0)) > 2.0:
         return f"that process is gone (last heartbeat {_age(path):.0f} s ago)"
+    return None
+
+
+def _earlier_start(holder: dict[str, Any]) -> str | None:
+    """A job that SLURM queues again, after an interruption or because its node died, never runs twice at once."""
+    ours = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
+    if ours[0] is not None and holder.get("job") == ours[0] and holder.get("restart") != ours[1]:
+        return "that was an earlier start of this job"
     return None
 
 

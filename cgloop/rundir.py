@@ -14,6 +14,7 @@ from cgloop.config import Config, load_config
 from cgloop.config.load import parse_config
 from cgloop.console import log_to_file
 from cgloop.errors import UserError
+from cgloop.executors.world import refuse_copies
 from cgloop.interrupt import stop_on_signals
 from cgloop.lock import locked
 from cgloop.stages import explained, require_space
@@ -116,8 +117,10 @@ def opened(config: Config, run: RunDirectory, *, take_over: bool = False) -> Ite
     """Hold a run directory for work: created, locked, logged, with signals turned into stop requests.
 
     Raises:
-        UserError: it cannot be written, the disk is full, or another process works in it.
+        UserError: it cannot be written, the disk is full, another process works in it, or several copies of this
+            command were started.
     """
+    refuse_copies()
     with explained(run.path):
         require_space(run.path, config.run.min_free_gb)
         run.path.mkdir(parents=True, exist_ok=True)

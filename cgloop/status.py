@@ -11,6 +11,7 @@ from cgloop.errors import UserError
 from cgloop.pipeline import PIPELINE, Stage, context_of, stage_inputs
 from cgloop.rundir import RunDirectory
 from cgloop.stages import digest_of, read_record
+from cgloop.submit import submission_lines
 
 State = Literal["done", "stale", "begun", "missing"]
 
@@ -53,11 +54,12 @@ def _outdated(config: Config, run: RunDirectory, cycle: int, stage: Stage, input
 
 
 def format_status(config: Config, run: RunDirectory) -> str:
-    """The status as text: lock, stages, verdict."""
+    """The status as text: lock, jobs, stages, verdict."""
     lines = [f"run      {run.path}"]
     lock = _json(run.path / "lock.json")
     if lock:
         lines.append(f"in use   by process {lock.get('pid')} on {lock.get('host')} since {lock.get('since')}")
+    lines += submission_lines(run)
     for cycle in run.cycles():
         lines.append(f"cycle {cycle}")
         for status in read_status(config, run):

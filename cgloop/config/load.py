@@ -55,7 +55,11 @@ def _absolute(config: Config, folder: Path) -> Config:
         )
         for source in config.data.sources
     ]
-    return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
+    slurm = config.slurm
+    if slurm.template is not None:
+        slurm = slurm.model_copy(update={"template": (folder / slurm.template).resolve()})
+    data = config.data.model_copy(update={"sources": sources})
+    return config.model_copy(update={"data": data, "slurm": slurm})
 
 
 def _explain(error: ValidationError, path: Path, tree: yaml.Node | None) -> UserError:

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from cgloop.config.base import Section
 from cgloop.config.data import DataConfig
+from cgloop.config.executor import SlurmConfig
 from cgloop.config.md import MDConfig
 from cgloop.config.model import ModelConfig
 from cgloop.config.priors import PriorsConfig
@@ -25,6 +26,7 @@ class Config(Section):
     md: MDConfig = MDConfig()
     validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
     gate: GateConfig = GateConfig()
+    slurm: SlurmConfig = SlurmConfig()
 
     @property
     def md_temperature_K(self) -> float:

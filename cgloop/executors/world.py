@@ -129,9 +129,9 @@ def refuse_copies(world_size: int = 1) -> None:
 def initialize_world(timeout_s: int = 300) -> World:
     """Meet the other processes of this job, if there are any, and say who is who.
 
-    Under SLURM (`srun`) everything is found in the environment; elsewhere the variables `EXPLICIT` say it. On processors
-    the processes talk over gloo. Alone, nothing is started. Must come before JAX computes anything; calling it again is
-    harmless.
+    Under SLURM (`srun`) everything is found in the environment; elsewhere the variables `EXPLICIT` say it. On
+    processors the processes talk over gloo. Alone, nothing is started. Must come before JAX computes anything; calling
+    it again is harmless.
 
     Args:
         timeout_s: how long to wait for the others.

@@ -21,6 +21,7 @@ FLOORS = [
     {"feedback"},
     {"report"},
     {"pipeline", "doctor"},
+    {"submit"},
     {"cycle", "status"},
     {"cli_data"},
     {"cli"},
