@@ -23,7 +23,7 @@ class CycleFiles:
 
     def read(self, name: str) -> dict[str, Any]:
         """Contents of a JSON file below the cycle's folder, `train/history.json`."""
-        return read_json(self.folder / name)
+        return {} if name.split("/")[0] in self.left_over else read_json(self.folder / name)
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:
@@ -56,6 +56,11 @@ class CycleFiles:
         return list(self.read("feedback/feedback.json").get("crashes") or [])
 
     @property
+    def cautions(self) -> list[dict[str, Any]]:
+        """What a user has to know beside the verdict; of a cycle that was not judged yet, what its bundle says."""
+        return list(self.verdict.get("cautions") or self.read("export/manifest.json").get("cautions") or [])
+
+    @property
     def checks(self) -> list[dict[str, Any]]:
         """Results of all checks; those of the verdict have titles and definitions."""
         return list(self.verdict.get("checks") or self.metrics.get("checks") or [])
@@ -71,8 +76,13 @@ class CycleFiles:
     @property
     def stopped_at_parity(self) -> bool:
         """The loop goes no further where the artifact differs from the model."""
-        parity = self.read("parity/parity.json")
+        parity = read_json(self.folder / "parity" / "parity.json")
         return bool(parity) and parity.get("verdict") != "pass"
+
+    @cached_property
+    def left_over(self) -> tuple[str, ...]:
+        """Stages whose folders, if there are any, are of an earlier state of the cycle that got further."""
+        return STAGES[STAGES.index("parity") + 1 :] if self.stopped_at_parity else ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cgloop.errors import ExitCode
+from cgloop.report.gather import read_run_files
 from cgloop.stages import digest_file
 from tests.integration.conftest import cgloop, digests, events, short_config
 
@@ -43,7 +44,7 @@ def test_verdict_and_exit_code_agree(finished_run):
     verdict = json.loads((finished_run / "verdict.json").read_text())
     done = cgloop("gate", finished_run)
     assert done.returncode == {"pass": 0, "fail": 3, "inconclusive": 4}[verdict["verdict"]]
-    assert len(done.stdout.strip().splitlines()) == 3
+    assert len(done.stdout.strip().splitlines()) == 3 + len(verdict["cautions"])
     assert verdict["verdict"].upper() in done.stdout
     assert (finished_run / "deploy").exists() == (verdict["verdict"] == "pass")
 
@@ -79,6 +80,31 @@ def test_a_changed_value_repeats_what_depends_on_it(copied_run, setting, expecte
     done = cgloop("cycle", copied_run, "--set", setting, "--set", f"run.root={copied_run.parent}")
     assert done.returncode in (0, 3, 4), done.stderr
     assert stages_that_ran(copied_run, after=count) == expected
+
+
+def test_only_a_model_that_passes_is_deployed(copied_run):
+    """With what its required checks happen to say: first one that passes, then one that cannot."""
+    root = f"run.root={copied_run.parent}"
+    done = cgloop("gate", copied_run, "--set", "gate.required=[parity.forces]", "--set", root)
+    assert done.returncode == ExitCode.PASS, done.stderr
+    deploy, exported = copied_run / "deploy", copied_run / "cycle_000" / "export"
+    files = [path.name for path in exported.iterdir() if path.name != "stage.json"]
+    assert files
+    assert all(digest_file(deploy / "bundle" / name) == digest_file(exported / name) for name in files)
+    assert json.loads((deploy / "verdict.json").read_text())["verdict"] == "pass"
+    assert {path.name for path in (deploy / "lammps_inputs").iterdir()} == {"minimize.in", "nvt.in", "nve.in"}
+
+    count = len(events(copied_run))
+    done = cgloop("cycle", copied_run, "--set", "parity.force_limit=1e-12", "--set", root)
+    assert done.returncode == ExitCode.FAIL, done.stderr
+    assert "no MD was run" in done.stdout.splitlines()[0]
+    assert stages_that_ran(copied_run, after=count) == ["parity"]
+    assert not deploy.exists()
+    # What is left of the MD before is not this model's, and the page does not show it.
+    shown = read_run_files(copied_run).cycles[0]
+    assert shown.stopped_at_parity
+    assert (shown.folder / "md" / "md.json").exists()
+    assert shown.md == shown.metrics == {}
 
 
 def test_status_tells_done_and_stale(copied_run):
