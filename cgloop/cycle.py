@@ -24,7 +24,7 @@ EXIT_CODES = {"pass": ExitCode.PASS, "fail": ExitCode.FAIL, "inconclusive": Exit
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its exit code, and three lines for the person who waited."""
+    """How a command ended: its exit code, and a few lines for the person who waited."""
 
     code: ExitCode
     lines: tuple[str, ...]
@@ -146,7 +146,8 @@ def _judge(context: Context) -> dict[str, Any]:
         metrics = _read_json(context.folder("validate") / "metrics.json")
     else:
         metrics = parity_metrics(context.folder("parity") / "parity.json")
-    verdict = judge(metrics, context.config.gate.required)
+    manifest = _read_json(context.folder("export") / "manifest.json")
+    verdict = judge(metrics, context.config.gate.required, manifest.get("cautions") or [])
     verdict["run"] = context.config.run.name
     verdict["cycle"] = context.cycle
     verdict["results"] = {
@@ -165,14 +166,16 @@ def _judge(context: Context) -> dict[str, Any]:
 
 
 def _deploy(context: Context) -> None:
-    """Bundle, verdict, provenance and inputs of a model that passed, in one folder."""
+    """Bundle, verdict, model card, config and inputs of a model that passed, in one folder."""
     from cgloop.md.inputs import find_template
+    from cgloop.report.card import write_card
 
     new = context.run.path / ".deploy.partial"
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(context.folder("export"), new / "bundle")
     shutil.copy2(context.run.verdict, new / "verdict.json")
     write_config(context.config, new / "config.yaml")
+    write_card(context.run, context.cycle, new)
     (new / "lammps_inputs").mkdir()
     for name in ("minimize.in", "nvt.in", "nve.in"):
         shutil.copy2(find_template(name), new / "lammps_inputs" / name)
@@ -187,12 +190,12 @@ def _interrupted(run: RunDirectory, error: Interrupted) -> Outcome:
 
 
 def _closing_lines(run: RunDirectory, verdict: dict[str, Any], page: Path) -> tuple[str, ...]:
-    lines = (
+    return (
         f"verdict  {verdict['verdict'].upper()}: {verdict['summary']}",
+        *(f"caution  {caution['text']}" for caution in verdict["cautions"]),
         f"figures  {_figures(verdict)}",
         f"look at  {page}  (numbers: {run.verdict}, log: {run.log})",
     )
-    return lines
 
 
 def _figures(verdict: dict[str, Any]) -> str:

@@ -93,7 +93,11 @@ def _train_settings(config: Config) -> dict[str, Any]:
     settings = _sections("model", "train")(config)
     # How often a checkpoint is written does not change what is trained.
     settings["train"].pop("checkpoint_every_s")
-    return {**settings, "seed": config.run.seed}
+    return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures}
+
+
+def _export_settings(config: Config) -> dict[str, Any]:
+    return {"temperature_K": config.data.temperature_K, "temperatures": config.priors.temperatures}
 
 
 def _prep(context: Context, out: Path) -> None:
@@ -118,7 +122,8 @@ def _train(context: Context, out: Path) -> None:
 def _export(context: Context, out: Path) -> None:
     from cgloop.export.stage import export_stage
 
-    export_stage(context.config, context.folder("train"), context.folder("priors") / "priors.yaml", out)
+    priors = context.folder("priors") / "priors.yaml"
+    export_stage(context.config, context.folder("prep"), context.folder("train"), priors, out)
 
 
 def _parity(context: Context, out: Path) -> None:
@@ -166,7 +171,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("prep", (), _prep_settings, _prep, resumable=True, lasting=(".jobs",), shared=True),
     Stage("priors", ("prep",), _prior_settings, _priors, shared=True),
     Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
-    Stage("export", ("priors", "train"), lambda config: {"temperature_K": config.data.temperature_K}, _export),
+    Stage("export", ("prep", "priors", "train"), _export_settings, _export),
     Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
     Stage("md", ("prep", "export", "parity"), _md_settings, _md),
     Stage("validate", ("prep", "train", "parity", "md"), _sections("validate", "md"), _validate),

@@ -69,6 +69,7 @@ def format_status(config: Config, run: RunDirectory) -> str:
         verdict = _json(run.cycle(cycle) / "verdict.json")
         if verdict:
             lines.append(f"  verdict   {verdict['verdict']}: {verdict['summary']}")
+            lines += [f"  caution   {caution['text']}" for caution in verdict.get("cautions") or []]
     if not run.cycles():
         lines.append("nothing was done yet")
     free = shutil.disk_usage(run.path).free / 1e9

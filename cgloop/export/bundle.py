@@ -6,13 +6,13 @@
 | model.mlir | the same as text, to read |
 | params.safetensors | its parameters |
 | priors.yaml | the physical terms, to read |
-| manifest.json | what it is: types and masses, cutoff, units, energy, training, versions, sha256 of every file |
+| manifest.json | what it is: types and masses, cutoff, units, energy, training, cautions, versions, sha256 of files |
 """
 
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 import cgloop
+from cgloop.cautions import Caution
 from cgloop.checks import jsonable
 from cgloop.errors import UserError
 from cgloop.export.stablehlo import ARGUMENTS, RESULTS, SIZES, export_model, readable_text
@@ -87,6 +88,7 @@ def write_bundle(
     mapping: str = "ca",
     priors_yaml: Path | None = None,
     training: Mapping[str, Any] | None = None,
+    cautions: Sequence[Caution] = (),
 ) -> dict[str, Any]:
     """Write all files of a bundle into a folder that exists.
 
@@ -97,6 +99,7 @@ def write_bundle(
         mapping: what a bead is.
         priors_yaml: copied, for people to read.
         training: summary of the training, plain data.
+        cautions: what a user has to know beside a verdict.
 
     Returns:
         The manifest.
@@ -118,17 +121,19 @@ def write_bundle(
         "cutoff_A": float(model.cutoff_A),
         "mapping": mapping,
         "units": {"length": "angstrom", "energy": "kcal/mol", "force": "kcal/mol/angstrom", "mass": "g/mol"},
-        "energy": _describe_energy(model, params),
+        "energy": describe_energy(model, params),
         "types": _describe_types(model),
         "module": _describe_module(exported),
         "model": model_to_json(model),
         "training": dict(training or {}),
+        "cautions": [caution.to_json() for caution in cautions],
     }
     write_json(out / MANIFEST, jsonable(manifest))
     return manifest
 
 
-def _describe_energy(model: Model, params: Params) -> dict[str, Any]:
+def describe_energy(model: Model, params: Params) -> dict[str, Any]:
+    """What the energy consists of, as the manifest says it."""
     parts = {
         "hybrid": "prior terms plus an Allegro network",
         "prior-only": "prior terms alone",

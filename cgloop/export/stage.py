@@ -5,23 +5,28 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from cgloop.cautions import Caution, model_cautions
 from cgloop.config import Config
-from cgloop.export.bundle import read_trained, write_bundle
+from cgloop.data.dataset import DatasetReader
+from cgloop.export.bundle import describe_energy, read_trained, write_bundle
+from cgloop.model.hybrid import Model, Params
+from cgloop.residues import RESIDUES
 
 log = logging.getLogger("cgloop.export")
 
 
-def export_stage(config: Config, train_dir: Path, priors_yaml: Path, out: Path) -> dict[str, Any]:
+def export_stage(config: Config, dataset_dir: Path, train_dir: Path, priors_yaml: Path, out: Path) -> dict[str, Any]:
     """Write the bundle of a trained model into `out`; returns its manifest.
 
     Args:
-        config: the temperature and the mapping are read.
+        config: the temperature, the mapping, and whether temperatures are mixed are read.
+        dataset_dir: what the model was trained on.
         train_dir: with model.json, params.safetensors, summary.json.
         priors_yaml: copied into the bundle.
         out: folder that exists.
 
     Raises:
-        UserError: there is no trained model.
+        UserError: there is no trained model, or no data set.
     """
     model, params = read_trained(train_dir)
     summary = train_dir / "summary.json"
@@ -33,7 +38,18 @@ def export_stage(config: Config, train_dir: Path, priors_yaml: Path, out: Path) 
         mapping=config.data.mapping,
         priors_yaml=priors_yaml,
         training=json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else None,
+        cautions=_cautions(config, DatasetReader.open(dataset_dir).manifest, model, params),
     )
     size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
     log.info("bundle of %d files, %.2f MB", len(manifest["files"]) + 1, size / 1e6)
     return manifest
+
+
+def _cautions(config: Config, dataset: dict[str, Any], model: Model, params: Params) -> list[Caution]:
+    trained = model.spec.trained_types if model.has_ml and model.spec is not None else (True,) * len(RESIDUES)
+    return model_cautions(
+        dataset=dataset,
+        mixed=config.priors.temperatures == "mixed",
+        energy_weights=describe_energy(model, params)["prior_weights"],
+        untrained=[residue.name for residue, known in zip(RESIDUES, trained, strict=True) if not known],
+    )

@@ -3,9 +3,11 @@
 import difflib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cgloop.cautions import protein_cautions
 from cgloop.errors import UserError
 from cgloop.validate.artifact import SUBJECT, parity_checks
 from cgloop.validate.controls import CONTROLLED
@@ -15,7 +17,7 @@ SCHEMA_VERSION = 1
 LONGEST_RUN_FACTOR = 100
 
 
-def judge(metrics: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """The verdict of the gate.
 
     `pass` needs every required check of every gated protein to pass. One required fail is a fail, and so is a
@@ -26,10 +28,12 @@ def judge(metrics: dict[str, Any], required: list[str]) -> dict[str, Any]:
     Args:
         metrics: contents of `metrics.json`.
         required: names of the checks that decide.
+        cautions: those of the model, from the bundle's manifest; they do not change the verdict.
 
     Returns:
-        `verdict`, `summary` (plain words), `reasons` (one sentence per required check that did not pass), `checks`
-        (every result, with title and whether it is required), `required`, `missing`, `controls`.
+        `verdict`, `summary` (plain words), `reasons` (one sentence per required check that did not pass), `cautions`
+        (of the model and of the proteins that were simulated), `checks` (every result, with title and whether it is
+        required), `required`, `missing`, `controls`.
 
     Raises:
         UserError: a name in `required` is not that of a check.
@@ -55,6 +59,7 @@ def judge(metrics: dict[str, Any], required: list[str]) -> dict[str, Any]:
         "summary": _summary(verdict, deciding, missing, metrics),
         "reasons": [_sentence(check) for check in deciding if check["verdict"] != "pass"]
         + [f"{_title(entry['check'])} of {entry['subject']}: not measured" for entry in missing],
+        "cautions": [*cautions, *(one.to_json() for one in protein_cautions(metrics.get("proteins") or {}))],
         "checks": checks,
         "required": list(required),
         "missing": missing,

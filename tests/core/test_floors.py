@@ -9,6 +9,7 @@ import pytest
 # From the ground up; a module may import from its own floor's room and from floors before it.
 FLOORS = [
     {"errors", "units", "residues", "checks"},
+    {"cautions"},
     {"config", "interrupt", "progress", "console"},
     {"executors"},
     {"stages", "lock", "templates"},

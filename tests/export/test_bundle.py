@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 
 from cgloop.errors import UserError
 from cgloop.export.bundle import load_bundle, read_trained, write_bundle
@@ -116,11 +117,37 @@ def test_stage(tmp_path):
     (tmp_path / "priors.yaml").write_text("bond: 1\n")
     (paths["train"] / "summary.json").write_text('{"best_epoch": 12}')
     (tmp_path / "out").mkdir()
-    manifest = export_stage(config(), paths["train"], tmp_path / "priors.yaml", tmp_path / "out")
+    manifest = export_stage(config(), paths["prep"], paths["train"], tmp_path / "priors.yaml", tmp_path / "out")
     assert manifest["training"] == {"best_epoch": 12}
     assert manifest["energy"]["kind"] == "prior-only"
     assert not any(entry["trained"] for entry in manifest["types"])
     assert load_bundle(tmp_path / "out").model.energy == "prior-only"
+
+
+def test_the_manifest_carries_what_to_beware_of(tmp_path):
+    """Mixed temperatures, scaled energies and files left out; without a network no residue type is untrained."""
+    paths = write_world(tmp_path / "world", "prior-only")
+    dataset = json.loads((paths["prep"] / "manifest.json").read_text())
+    dataset["excluded_files"] = [{"source": "bad.h5", "reason": "truncated"}]
+    for entry in dataset["proteins"].values():
+        entry["frames_per_temperature"] = {"320": 10, "450": 10}
+    (paths["prep"] / "manifest.json").write_text(json.dumps(dataset))
+    params = load_file(paths["train"] / "params.safetensors")
+    (name,) = (key for key in params if key.endswith("weights"))
+    params[name] = np.array([0.5, 1, 1, 1, 1, 1], np.float32)
+    (paths["train"] / "params.safetensors").write_bytes(save(params))
+    (tmp_path / "priors.yaml").write_text("bond: 1\n")
+    (tmp_path / "out").mkdir()
+    mixed = config()
+    mixed = mixed.model_copy(update={"priors": mixed.priors.model_copy(update={"temperatures": "mixed"})})
+    manifest = export_stage(mixed, paths["prep"], paths["train"], tmp_path / "priors.yaml", tmp_path / "out")
+    found = {caution["kind"]: caution["detail"] for caution in manifest["cautions"]}
+    assert found == {
+        "mixed-temperatures": {"temperatures_K": [320.0, 450.0], "model_temperature_K": 320.0},
+        "energy-weights": {"weights": {"bond": 0.5}},
+        "excluded-files": {"files": [{"source": "bad.h5", "reason": "truncated"}]},
+    }
+    assert load_bundle(tmp_path / "out").manifest["cautions"] == manifest["cautions"]
 
 
 def test_no_trained_model(tmp_path):

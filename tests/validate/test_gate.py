@@ -153,6 +153,16 @@ def test_other_temperature_is_not_gated(metrics):
     assert "300 K" in verdict["summary"]
 
 
+def test_cautions_are_passed_on_and_do_not_judge(metrics):
+    metrics["proteins"]["b"]["untrained_types"] = ["ALA"]
+    of_the_model = {"kind": "mixed-temperatures", "text": "Two temperatures.", "detail": {}}
+    verdict = judge(metrics, REQUIRED, [of_the_model])
+    assert verdict["verdict"] == "pass"
+    assert [caution["kind"] for caution in verdict["cautions"]] == ["mixed-temperatures", "untrained-protein"]
+    assert "b has residues without training (ALA)" in verdict["cautions"][1]["text"]
+    assert judge({}, REQUIRED)["cautions"] == []
+
+
 @pytest.mark.parametrize("empty", [{}, {"checks": [], "proteins": {}}, {"checks": None, "controls": None}])
 def test_nothing_measured_fails(empty):
     verdict = judge(empty, REQUIRED)

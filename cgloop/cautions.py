@@ -1,0 +1,124 @@
+"""What whoever uses a model has to know beside its verdict: the one list that verdict, page, manifest and card show.
+
+A check says whether something is good. A caution says that something was done, on request, that the checks cannot
+see. A model with cautions may pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from cgloop.residues import N_TYPES
+
+Kind = Literal["mixed-temperatures", "energy-weights", "excluded-files", "untrained-types", "untrained-protein"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+MOST_NAMES = 6
+"""So many names are written into a sentence; `detail` has them all."""
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing to know.
+
+    Attributes:
+        kind: what it is about.
+        text: one sentence.
+        detail: names and numbers behind it, plain data.
+    """
+
+    kind: Kind
+    text: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def model_cautions(
+    *,
+    dataset: Mapping[str, Any],
+    mixed: bool,
+    energy_weights: Mapping[str, float],
+    untrained: Sequence[str],
+) -> list[Caution]:
+    """Cautions of a model, from what it was made of.
+
+    Args:
+        dataset: the data set's manifest: model's temperature, frames of each temperature, excluded files.
+        mixed: whether frames of every temperature were trained on.
+        energy_weights: factor on the energy of each prior term.
+        untrained: names of residue types that a learned energy knows nothing about; empty if nothing is learned.
+    """
+    return [
+        *(_mixed(dataset) if mixed else []),
+        *_energy_weights(energy_weights),
+        *_excluded(dataset.get("excluded_files") or []),
+        *_untrained(untrained),
+    ]
+
+
+def protein_cautions(proteins: Mapping[str, Mapping[str, Any]]) -> list[Caution]:
+    """Cautions about proteins that were simulated, from their entries (`untrained_types`) in `metrics.json`."""
+    return [
+        Caution(
+            "untrained-protein",
+            f"{name} has residues without training ({_names(types)}): its structural checks are at best inconclusive.",
+            {"protein": name, "residue_types": list(types)},
+        )
+        for name, entry in sorted(proteins.items())
+        if (types := entry.get("untrained_types"))
+    ]
+
+
+def _mixed(dataset: Mapping[str, Any]) -> list[Caution]:
+    model_K = float(dataset["temperature_K"])
+    proteins = dataset["proteins"].values()
+    found = {float(one) for protein in proteins for one in protein.get("frames_per_temperature") or {}}
+    if found <= {model_K}:
+        return []
+    temperatures = sorted(found)
+    return [
+        Caution(
+            "mixed-temperatures",
+            f"Fitted to frames of {_listed([f'{one:g}' for one in temperatures])} K, and judged at "
+            f"{model_K:g} K: forces of another temperature belong to another potential of mean force.",
+            {"temperatures_K": temperatures, "model_temperature_K": model_K},
+        )
+    ]
+
+
+def _energy_weights(weights: Mapping[str, float]) -> list[Caution]:
+    changed = {term: float(weight) for term, weight in weights.items() if weight != 1.0}
+    if not changed:
+        return []
+    listed = _listed([f"{term} × {weight:g}" for term, weight in changed.items()])
+    text = f"Energies of prior terms are scaled ({listed}): these are not the potentials that were fitted."
+    return [Caution("energy-weights", text, {"weights": changed})]
+
+
+def _excluded(files: Sequence[Mapping[str, str]]) -> list[Caution]:
+    if not files:
+        return []
+    what = "1 source file" if len(files) == 1 else f"{len(files):,} source files"
+    text = f"{what} could not be used and left out: {_names([str(one.get('source')) for one in files])}."
+    return [Caution("excluded-files", text, {"files": [dict(one) for one in files]})]
+
+
+def _untrained(types: Sequence[str]) -> list[Caution]:
+    if not types:
+        return []
+    text = (
+        f"{len(types)} of {N_TYPES} residue types were not in training ({_names(types, N_TYPES)}): the network has "
+        "no energy for them."
+    )
+    return [Caution("untrained-types", text, {"residue_types": list(types)})]
+
+
+def _names(names: Sequence[str], at_most: int = MOST_NAMES) -> str:
+    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
