@@ -5,30 +5,46 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from cgloop.config.base import Section
+from cgloop.config.optimizer import PhaseConfig
 
 
-class TrainConfig(Section):
-    """Optimiser, schedule and stopping."""
+class GammasConfig(Section):
+    """Weights of the terms of the loss. Data sets hold no energies, so there is no term that fits one."""
 
-    epochs: int = Field(100, ge=1)
+    force: float = Field(1.0, gt=0, description="deviation of the force from the reference")
+    network: float = Field(
+        0.0, ge=0, description="size of the network's own force: where data say little, the prior decides"
+    )
+
+
+class TrainConfig(PhaseConfig):
+    """Data, loss, and the first phase of the training."""
+
     batch_size: int = Field(16, ge=1, description="frames per step, over all devices")
     batch_beads: int | None = Field(
         None, ge=1, description="instead of batch_size: so many beads per step, as frames of the longest protein"
     )
     length_buckets: int = Field(1, ge=1, le=16, description="groups of similar length; a batch is of one group")
+    normalize: Literal["bead", "protein"] = Field(
+        "bead", description="what counts the same in the loss: every bead, or every frame of whatever length"
+    )
     protein_weights: dict[str, PositiveFloat] = Field(
         {}, description="weight of a protein's frames in the loss; default 1"
     )
     temperature_weights: dict[float, PositiveFloat] = Field(
         {}, description="by K, with priors.temperatures: mixed; default 1"
     )
-    optimizer: Literal["adam", "adamw", "adabelief"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    warmup_epochs: float = Field(1.0, ge=0)
-    final_learning_rate_factor: float = Field(0.02, ge=0, le=1, description="of the cosine decay")
-    clip_norm: float = Field(10.0, gt=0, description="global norm of the gradient")
-    ema_decay: float = Field(0.99, ge=0, lt=1, description="average of parameters that is evaluated and kept")
-    patience_epochs: int = Field(20, ge=1, description="stop if validation does not improve for so long")
+    gammas: GammasConfig = GammasConfig()
+    huber_delta: float | None = Field(
+        None,
+        gt=0,
+        description="kcal/mol/Å; larger deviations count linearly, and what is learned is no longer the mean",
+    )
+    position_noise_A: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="standard deviation of noise on every coordinate of training frames, new each epoch",
+    )
     checkpoint_every_s: float = Field(30.0, ge=0)
     eval_batch_size: int = Field(64, ge=1)

@@ -15,6 +15,7 @@ import numpy as np
 from cgloop.data.dataset import ProteinData
 from cgloop.model.graph import Graph, find_edges
 from cgloop.model.topology import UNLINKED, build_topology, pair_separation, piece_of_bead
+from cgloop.train.noise import displacements, skin
 
 
 class Batch(NamedTuple):
@@ -106,11 +107,12 @@ class FrameSet:
         positions, reference: float32 [B, 3], Å and kcal/mol/Å.
         target: float32 [B, 3], what the learned part should give; `reference` until `set_target`.
         temperature_K: float32 [F].
-        weight: float32 [F], of each frame in the loss; None if all count the same.
+        weight: float32 [F], of a bead of each frame in the loss; None if all count the same.
+        noise_A: standard deviation of the noise on positions for which there are edges enough.
     """
 
-    def __init__(self, proteins: Sequence[ProteinData], cutoff_A: float):
-        """Find all edges within the cutoff, once."""
+    def __init__(self, proteins: Sequence[ProteinData], cutoff_A: float, noise_A: float = 0.0):
+        """Find all edges within the cutoff, once, and with noise also those that it may bring within the cutoff."""
         proteins = [p for p in proteins if p.n_frames]
         if not proteins:
             raise ValueError("a set needs at least one frame")
@@ -129,16 +131,19 @@ class FrameSet:
         self._bonds = _flat_terms([t.bonds for t in topologies])
         self._angles = _flat_terms([t.angles for t in topologies])
         self._dihedrals = _flat_terms([t.dihedrals for t in topologies])
+        self.noise_A = noise_A
         self._find_edges(proteins, cutoff_A)
 
     def _find_edges(self, proteins: Sequence[ProteinData], cutoff_A: float) -> None:
-        senders, receivers, separations, counts = [], [], [], []
+        senders, receivers, separations, counts, near = [], [], [], [], 0
+        reach_A = cutoff_A + skin(self.noise_A)
         for protein in proteins:
             piece = piece_of_bead(protein.linked)
             # 16 bits are enough for indices within most proteins and halve what large sets need.
             small = np.int16 if protein.n_beads < 2**15 else np.int32
             for positions in protein.positions:
-                sender, receiver = find_edges(positions, cutoff_A)
+                sender, receiver = find_edges(positions, reach_A)
+                near += len(sender) if not self.noise_A else _n_within(positions, sender, receiver, cutoff_A)
                 senders.append(sender.astype(small))
                 receivers.append(receiver.astype(small))
                 separations.append(pair_separation(piece, receiver, sender).astype(small))
@@ -146,6 +151,7 @@ class FrameSet:
         self._edges = Rows.of_lengths(counts)
         self._senders, self._receivers = np.concatenate(senders), np.concatenate(receivers)
         self._separations = np.concatenate(separations)
+        self._n_near = near
 
     @property
     def n_frames(self) -> int:
@@ -154,7 +160,7 @@ class FrameSet:
     @property
     def mean_neighbors(self) -> float:
         """Mean number of neighbours of a bead within the cutoff; 1 if no bead has any."""
-        return float(len(self._senders) / len(self.types)) or 1.0
+        return float(self._n_near / len(self.types)) or 1.0
 
     def set_target(self, target: np.ndarray) -> None:
         """Replace the target: [B, 3], kcal/mol/Å."""
@@ -162,8 +168,15 @@ class FrameSet:
             raise ValueError(f"target has shape {target.shape}, not {self.reference.shape}")
         self.target = target.astype(np.float32)
 
-    def set_weights(self, by_protein: Mapping[str, float], by_temperature: Mapping[float, float]) -> None:
+    def set_weights(
+        self, by_protein: Mapping[str, float], by_temperature: Mapping[float, float], normalize: str = "bead"
+    ) -> None:
         """Weigh frames in the loss by protein and temperature (K, to half a degree); what is not named has 1.
+
+        Args:
+            by_protein, by_temperature: weights.
+            normalize: "bead": every bead counts the same; "protein": every frame does, so that a bead of a long
+                protein counts less. Weights are then those of frames; they have the mean 1 over all beads.
 
         Raises:
             ValueError: a weight is not positive and finite.
@@ -173,7 +186,14 @@ class FrameSet:
             weight = np.where(np.abs(self.temperature_K - temperature) < 0.5, weight * factor, weight)
         if not (np.isfinite(weight).all() and (weight > 0).all()):
             raise ValueError("weights must be positive and finite")
+        if normalize == "protein" and len(np.unique(self.beads.counts)) > 1:
+            weight = weight * self.beads.counts.mean() / self.beads.counts
         self.weight = None if (weight == 1.0).all() else weight.astype(np.float32)
+
+    @property
+    def bead_weight(self) -> np.ndarray | None:
+        """float32 [B], of each bead in the loss; None if all count the same."""
+        return None if self.weight is None else np.repeat(self.weight, self.beads.counts)
 
     def n_batches(self, batch_size: int) -> int:
         """Batches in one pass without buckets."""
@@ -208,12 +228,13 @@ class FrameSet:
             found.append(Bucket(frames, size, self.shape(size, frames)))
         return found
 
-    def batch(self, frames: np.ndarray, shape: Shape) -> Batch:
+    def batch(self, frames: np.ndarray, shape: Shape, noise: tuple[int, int] | None = None) -> Batch:
         """Put different frames together.
 
         Args:
             frames: indices, all different, at most `shape.replicas`.
             shape: from `shape` of this set, or larger.
+            noise: seed and epoch of noise on the positions; None for none.
         """
         protein, offset = self.protein[frames], Rows.of_lengths(self.beads.counts[frames]).starts
         bead, owner = self.beads.take(frames)
@@ -233,7 +254,11 @@ class FrameSet:
             dihedrals=dihedrals,
             dihedral_mask=dihedral_mask,
         )
-        positions, target = (_padded(values[bead], shape.beads) for values in (self.positions, self.target))
+        positions = self.positions[bead]
+        if noise is not None and self.noise_A:
+            moves = [displacements(int(f), int(self.beads.counts[f]), self.noise_A, *noise) for f in frames]
+            positions = positions + np.concatenate(moves)
+        positions, target = (_padded(values, shape.beads) for values in (positions, self.target[bead]))
         weight = None if self.weight is None else _padded(self.weight[frames][owner], shape.beads)
         return Batch(positions, target, graph, weight)
 
@@ -288,6 +313,10 @@ def epoch_plan(buckets: Sequence[Bucket], n_frames: int, seed: int, epoch: int) 
 
 def _flat_terms(per_protein: Sequence[np.ndarray]) -> _Terms:
     return _Terms(np.concatenate(per_protein), Rows.of_lengths([len(t) for t in per_protein]))
+
+
+def _n_within(positions: np.ndarray, senders: np.ndarray, receivers: np.ndarray, cutoff_A: float) -> int:
+    return int(np.sum(np.sum((positions[senders] - positions[receivers]) ** 2, axis=1) <= cutoff_A**2))
 
 
 def _padded(values: np.ndarray, capacity: int, fill: int = 0) -> np.ndarray:

@@ -79,8 +79,9 @@ def train_stage(
     start = time.monotonic()
     reader = DatasetReader.open(dataset_dir)
     mixed = config.priors.temperatures == "mixed"
-    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed)
-    _weigh(sets.training, config.train)
+    noise_A = config.train.position_noise_A
+    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed, noise_A)
+    _weigh(sets, config.train)
     shape = common_shape(sets.all(), config.train.eval_batch_size)
     forms, prior = read_prior(priors_yaml)
     baseline = _prior_forces_on(sets, forms, prior, config.model.cutoff_A, shape)
@@ -101,7 +102,7 @@ def train_stage(
         }
         trainer = Trainer(
             forces,
-            params["ml"],
+            {"ml": params["ml"]},
             sets.training,
             sets.validation,
             config.train,
@@ -113,8 +114,8 @@ def train_stage(
         result = trainer.run()
     else:
         log.info("nothing to train: the energy is the prior alone")
-        result = TrainResult({}, Position(""), "nothing to train", {})
-    params = {**params, "ml": result.params}
+        result = TrainResult({"ml": {}}, Position(""), "nothing to train", {})
+    params = {**params, **result.params}
     judged = _judge(sets, baseline, model, forces, params, shape, config.run.seed)
     summary = _summary(model, params, sets, result, judged)
     result.timing["stage_s"] = time.monotonic() - start
@@ -126,10 +127,13 @@ def train_stage(
     return summary
 
 
-def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float, mixed: bool = False) -> Sets:
+def load_sets(
+    reader: DatasetReader, temperature_K: float, cutoff_A: float, mixed: bool = False, noise_A: float = 0.0
+) -> Sets:
     """All frames at one temperature by part, with their edges. Raises UserError if there are none to use.
 
-    With `mixed` the training frames of all temperatures; what is held out is always at the model's.
+    With `mixed` the training frames of all temperatures; what is held out is always at the model's. Noise is for
+    training frames.
     """
 
     def frames(split: str) -> FrameSet | None:
@@ -144,7 +148,7 @@ def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float, mixe
                     where=reader.folder / f"{protein.name}.h5",
                     remedy="run `cgloop prep` again",
                 )
-        return FrameSet(proteins, cutoff_A) if proteins else None
+        return FrameSet(proteins, cutoff_A, noise_A if split == "train" else 0.0) if proteins else None
 
     training, validation, test = frames("train"), frames("validation"), frames("test")
     if training is None or validation is None:
@@ -157,8 +161,12 @@ def load_sets(reader: DatasetReader, temperature_K: float, cutoff_A: float, mixe
     return Sets(training, validation, test)
 
 
-def _weigh(training: FrameSet, config: TrainConfig) -> None:
-    """Set the weights of the config; a protein or temperature that is not there is a UserError."""
+def _weigh(sets: Sets, config: TrainConfig) -> None:
+    """Set the weights of the config; a protein or temperature that is not there is a UserError.
+
+    Frames of validation are all at one temperature.
+    """
+    training = sets.training
     unknown = sorted(set(config.protein_weights) - set(training.names))
     if unknown:
         raise UserError(
@@ -172,7 +180,8 @@ def _weigh(training: FrameSet, config: TrainConfig) -> None:
                 f"`train.temperature_weights` names {temperature:g} K, at which there are no training frames",
                 remedy=f"known: {', '.join(f'{one:g}' for one in present)}; `priors.temperatures: mixed` adds more",
             )
-    training.set_weights(config.protein_weights, config.temperature_weights)
+    training.set_weights(config.protein_weights, config.temperature_weights, config.normalize)
+    sets.validation.set_weights(config.protein_weights, {}, config.normalize)
 
 
 def _prior_forces_on(
@@ -210,9 +219,9 @@ def _energy_scale(config: Config, training: FrameSet) -> float:
 
 
 def _trained_forces(model: Model) -> Callable[[Any, jax.Array, Any], jax.Array]:
-    """Forces of the network as a function of its own parameters."""
+    """Forces of the network as a function of its own parameters, {"ml": …}."""
     network = replace(model, energy="ml-only") if model.has_ml else model
-    return lambda params, positions, graph: ml_forces(network, {"prior": None, "ml": params}, positions, graph)
+    return lambda params, positions, graph: ml_forces(network, {"prior": None, "ml": params["ml"]}, positions, graph)
 
 
 def _starting_params(model: Model, prior: PriorParams, seed: int, start: Path | None) -> dict[str, Any]:
@@ -244,7 +253,7 @@ def _judge(
     frames, prior = sets.all()[-1], baseline[-1]
     full = prior.copy() if model.has_prior else np.zeros_like(prior)
     if model.has_ml:
-        full += predict(forces, params["ml"], frames, shape)
+        full += predict(forces, {"ml": params["ml"]}, frames, shape)
     split = "validation" if sets.test is None else "test"
     return evaluate_forces(frames, full, prior, split=split, seed=seed)
 

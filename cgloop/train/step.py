@@ -1,15 +1,19 @@
 """One training step as a pure function of state and batch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from cgloop.config.train import GammasConfig
 from cgloop.train.loader import Batch
-from cgloop.train.loss import force_loss
+from cgloop.train.loss import Sums, bead_weights, force_loss, size_loss
 from cgloop.train.optimizers import ema_weight
+
+PLAIN = GammasConfig()
 
 ForceFunction = Callable[[Any, jax.Array, Any], jax.Array]
 """(params, positions [N, 3], graph) -> forces [N, 3] of the part that is trained."""
@@ -21,7 +25,7 @@ class TrainState(NamedTuple):
     Attributes:
         params: of the part that is trained.
         opt_state: of the optimiser; holds the step count of the schedule.
-        ema: moving average of `params`, what is evaluated and kept.
+        ema: average of `params`, what is evaluated and kept.
         step: int32, steps done.
         rate_factor: float32, multiplies the learning rate; halved when a training diverges.
     """
@@ -34,17 +38,60 @@ class TrainState(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What a step tells.
+    """What a step tells, before the update.
 
     Attributes:
-        squared_error: Σ |F − F_target|² over the real beads of the batch, before the update.
-        components: number of force components in that sum.
-        gradient_norm: of the loss over `loss_scale`, before clipping.
+        sums: of the loss over the batch.
+        gradient_norm: of the objective, before clipping.
     """
 
-    squared_error: jax.Array
-    components: jax.Array
+    sums: Sums
     gradient_norm: jax.Array
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: (γ_force · loss + γ_network · mean square of the network's force) / scale.
+
+    Attributes:
+        forces: of everything that is trained.
+        scale: (kcal/mol/Å)², so that gradient clipping does not depend on units and noise.
+        huber_delta: kcal/mol/Å, see `force_loss`.
+        gammas: weights of the terms.
+        network: forces of the network alone, if they are not `forces`.
+    """
+
+    forces: ForceFunction
+    scale: float = 1.0
+    huber_delta: float | None = None
+    gammas: GammasConfig = PLAIN
+    network: ForceFunction | None = None
+
+    def gradient(
+        self, params: Any, batch: Batch, total: Callable[[Any], Any] = lambda tree: tree
+    ) -> tuple[jax.Array, Any, Sums]:
+        """Value, gradient and sums.
+
+        Args:
+            params: where.
+            batch: the frames, or a part of them.
+            total: adds a pytree up over all parts, so that value and gradient are those of the whole batch: a sum
+                over its beads by a sum of weights over its beads, whatever part they are in.
+        """
+        weight = total(3 * jnp.sum(batch.graph.bead_mask if batch.weight is None else bead_weights(batch)))
+        divisor = jnp.maximum(weight, jnp.finfo(batch.target.dtype).tiny)
+
+        def part(params: Any) -> tuple[jax.Array, Sums]:
+            predicted = self.forces(params, batch.positions, batch.graph)
+            sums = force_loss(predicted, batch, self.huber_delta)
+            value = self.gammas.force * sums.total
+            if self.gammas.network:
+                own = predicted if self.network is None else self.network(params, batch.positions, batch.graph)
+                value += self.gammas.network * size_loss(own, batch)
+            return value / divisor / self.scale, sums
+
+        (value, sums), gradient = jax.value_and_grad(part, has_aux=True)(params)
+        return total(value), total(gradient), total(sums)
 
 
 def global_norm(tree: Any) -> jax.Array:
@@ -59,29 +106,33 @@ def initial_state(params: Any, optimizer: optax.GradientTransformation) -> Train
 
 
 def make_train_step(
-    forces: ForceFunction, optimizer: optax.GradientTransformation, ema_decay: float, loss_scale: float
+    objective: Objective,
+    optimizer: optax.GradientTransformationExtraArgs,
+    ema_decay: float,
+    own_average: Callable[[Any, Any], Any] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepResult]]:
-    """A pure step: gradient of the loss, optimiser, moving average.
+    """A pure step: gradient of the objective, optimiser, moving average.
 
     Args:
-        forces: what is trained.
+        objective: what is minimised.
         optimizer: from `make_optimizer`.
         ema_decay: weight of the old average.
-        loss_scale: (kcal/mol/Å)², divides the loss, so that gradient clipping does not depend on units and noise.
+        own_average: of an optimiser that has one, instead of the moving average.
     """
 
-    def objective(params: Any, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        loss, sums = force_loss(forces(params, batch.positions, batch.graph), batch)
-        return loss / loss_scale, sums
-
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepResult]:
-        gradient, (total, components) = jax.grad(objective, has_aux=True)(state.params, batch)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        updates = jax.tree.map(lambda u: u * state.rate_factor.astype(u.dtype), updates)
+        value, gradient, sums = objective.gradient(state.params, batch)
+        updates, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params, value=value, rate_factor=state.rate_factor
+        )
         params = optax.apply_updates(state.params, updates)
-        weight = ema_weight(ema_decay, state.step)
-        ema = jax.tree.map(lambda old, new: (weight * old + (1.0 - weight) * new).astype(old.dtype), state.ema, params)
+        if own_average is None:
+            weight = ema_weight(ema_decay, state.step)
+            mix = lambda old, new: (weight * old + (1.0 - weight) * new).astype(old.dtype)  # noqa: E731
+            ema = jax.tree.map(mix, state.ema, params)
+        else:
+            ema = own_average(opt_state, params)
         new = TrainState(params, opt_state, ema, state.step + 1, state.rate_factor)
-        return new, StepResult(total, components, global_norm(gradient))
+        return new, StepResult(sums, global_norm(gradient))
 
     return step

@@ -24,8 +24,10 @@ from cgloop.progress import Progress, progress
 from cgloop.train.checkpoints import read_checkpoint, write_checkpoint
 from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet, Shape, epoch_plan
-from cgloop.train.optimizers import learning_rate_schedule, make_optimizer
-from cgloop.train.step import ForceFunction, TrainState, initial_state, make_train_step
+from cgloop.train.loss import Sums, mean_loss
+from cgloop.train.optimizers import make_optimizer, own_average, require_groups
+from cgloop.train.schedules import learning_rate_schedule
+from cgloop.train.step import ForceFunction, Objective, TrainState, initial_state, make_train_step
 
 log = logging.getLogger("cgloop.train")
 
@@ -58,7 +60,7 @@ class Position:
         serial: checkpoints written so far.
         epoch: epochs finished.
         step: steps done in this epoch.
-        squared_error, components, gradient_norm: sums over these steps.
+        loss_total, loss_weight, squared_error, components, gradient_norm: sums over these steps.
         history: one list per column of `HISTORY_UNITS`.
         divergences: where a loss or gradient was not finite, and what was done.
         initial_loss: validation loss of the parameters at the start, (kcal/mol/Å)²; None until it is known.
@@ -70,6 +72,8 @@ class Position:
     serial: int = 0
     epoch: int = 0
     step: int = 0
+    loss_total: float = 0.0
+    loss_weight: float = 0.0
     squared_error: float = 0.0
     components: int = 0
     gradient_norm: float = 0.0
@@ -80,8 +84,16 @@ class Position:
     best_loss: float = math.inf
     seconds: float = 0.0
 
+    def add(self, sums: Sums, gradient_norm: float) -> None:
+        self.loss_total += sums.total
+        self.loss_weight += sums.weight
+        self.squared_error += sums.squares
+        self.components += sums.components
+        self.gradient_norm += gradient_norm
+
     def restart_epoch(self) -> None:
-        self.step, self.squared_error, self.components, self.gradient_norm = 0, 0.0, 0, 0.0
+        self.step, self.components = 0, 0
+        self.loss_total, self.loss_weight, self.squared_error, self.gradient_norm = 0.0, 0.0, 0.0, 0.0
 
 
 @dataclass
@@ -137,9 +149,12 @@ class Trainer:
         self.buckets = training.buckets(config.batch_size, config.batch_beads, config.length_buckets)
         self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
-        optimizer = make_optimizer(config, self.schedule)
-        target_variance = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
-        step = make_train_step(forces, optimizer, config.ema_decay, target_variance)
+        require_groups(config, params)
+        # The gradient is that of the loss over this: its clipping does not depend on units and noise.
+        scale = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
+        optimizer = make_optimizer(config, self.schedule, scale)
+        objective = Objective(forces, scale, config.huber_delta, config.gammas)
+        step = make_train_step(objective, optimizer, config.ema_decay, own_average(config))
         fresh = initial_state(params, optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
         self._compile(step)
@@ -207,20 +222,18 @@ class Trainer:
             check_stop()
             start = time.monotonic()
             bucket, frames = plan[position.step]
-            batch = self.training.batch(frames, self.buckets[bucket].shape)
+            batch = self.training.batch(frames, self.buckets[bucket].shape, (self.seed, position.epoch))
             state, result = self._train_steps[bucket](self.arrays.state, batch)
             self.arrays = self.arrays._replace(state=state)
-            error, components, norm = (x.item() for x in jax.device_get(result))
-            if not (math.isfinite(error) and math.isfinite(norm)):
+            sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
+            if not (math.isfinite(sums.total) and math.isfinite(norm)):
                 return False
-            position.squared_error += error
-            position.components += components
-            position.gradient_norm += norm
+            position.add(sums, norm)
             position.step += 1
             self._work_s += time.monotonic() - start
             self._steps_done += 1
             self.on_step(int(state.step))
-            loss = position.squared_error / position.components
+            loss = position.loss_total / position.loss_weight
             bar.advance(1, epoch=position.epoch + 1, loss=loss, val_rmse=rmse[0], frames_per_s=self._speed())
             self._save_if_due()
         return True
@@ -228,31 +241,34 @@ class Trainer:
     def _speed(self) -> float:
         return self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9)
 
-    def _validation_loss(self) -> float:
-        """Of the averaged parameters."""
-        predicted = predict(self._forces, self.arrays.state.ema, self.validation, self.evaluation_shape)
-        return float(np.mean((predicted.astype(np.float64) - self.validation.target) ** 2))
+    def _validate(self) -> tuple[float, float]:
+        """Loss and RMSE of the averaged parameters."""
+        validation = self.validation
+        predicted = predict(self._forces, self.arrays.state.ema, validation, self.evaluation_shape)
+        total, weight = mean_loss(predicted, validation.target, validation.bead_weight, self.config.huber_delta)
+        squares, components = mean_loss(predicted, validation.target, None, None)
+        return total / weight, math.sqrt(squares / components)
 
     def _judge_start(self) -> None:
         """The start is the first candidate: a training that makes nothing better leaves its parameters alone."""
-        loss = self.position.initial_loss = self._validation_loss()
+        loss, _ = self._validate()
+        self.position.initial_loss = loss
         if math.isfinite(loss):
             self.position.best_loss = loss
 
     def _close_epoch(self) -> bool:
         """Validate and take stock; False if the validation loss is not finite."""
         position, state = self.position, self.arrays.state
-        loss = self._validation_loss()
+        loss, rmse = self._validate()
         if not math.isfinite(loss):
             return False
-        train_loss = position.squared_error / position.components
         position.epoch += 1
         row = {
             "epoch": position.epoch,
-            "train_loss": train_loss,
-            "train_rmse": math.sqrt(train_loss),
+            "train_loss": position.loss_total / position.loss_weight,
+            "train_rmse": math.sqrt(position.squared_error / position.components),
             "validation_loss": loss,
-            "validation_rmse": math.sqrt(loss),
+            "validation_rmse": rmse,
             "learning_rate": float(self.schedule(int(state.step) - 1)) * float(state.rate_factor),
             "gradient_norm": position.gradient_norm / self.n_steps,
         }

@@ -12,9 +12,10 @@ from cgloop.model.allegro import AllegroSpec
 from cgloop.model.hybrid import Model, init_params, ml_forces
 from cgloop.train.loader import FrameSet, epoch_order, epoch_plan
 from cgloop.train.loss import force_loss
-from cgloop.train.optimizers import learning_rate_schedule, make_optimizer
-from cgloop.train.stage import _weigh
-from cgloop.train.step import initial_state, make_train_step
+from cgloop.train.optimizers import make_optimizer
+from cgloop.train.schedules import learning_rate_schedule
+from cgloop.train.stage import Sets, _weigh
+from cgloop.train.step import Objective, initial_state, make_train_step
 
 CUTOFF_A = 9.0
 
@@ -74,7 +75,7 @@ def forces(params, positions, graph):
 
 
 def loss(params, batch):
-    return force_loss(forces(params, batch.positions, batch.graph), batch)[0]
+    return force_loss(forces(params, batch.positions, batch.graph), batch).mean
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def params():
 def step_and_gradient():
     config = TrainConfig(optimizer="adam", warmup_epochs=0)
     optimizer = make_optimizer(config, learning_rate_schedule(config, 10))
-    return optimizer, jax.jit(make_train_step(forces, optimizer, 0.9, 2.0)), jax.jit(jax.grad(loss))
+    return optimizer, jax.jit(make_train_step(Objective(forces, 2.0), optimizer, 0.9)), jax.jit(jax.grad(loss))
 
 
 def as_double(tree):
@@ -148,4 +149,4 @@ def test_weights_by_temperature(make_protein):
 ])  # fmt: skip
 def test_weights_of_what_is_not_there(frames, given_, message):
     with pytest.raises(UserError, match=message):
-        _weigh(frames, TrainConfig(**given_))
+        _weigh(Sets(frames, frames, None), TrainConfig(**given_))

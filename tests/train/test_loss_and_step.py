@@ -15,7 +15,7 @@ from cgloop.model.hybrid import build_model, init_params, ml_forces
 from cgloop.train.loader import Batch, FrameSet
 from cgloop.train.loss import force_loss
 from cgloop.train.optimizers import make_optimizer
-from cgloop.train.step import initial_state, make_train_step
+from cgloop.train.step import Objective, initial_state, make_train_step
 
 CUTOFF_A = 9.0
 SMALL = dict(max_ell=1, n_layers=2, n_radial=4, embedding=[6], species_embedding=3, mlp=[6], hidden="3x0e+3x1o")
@@ -41,7 +41,7 @@ def network(frames):
 
 
 def loss_of(model, params, batch):
-    return force_loss(ml_forces(model, {"prior": None, "ml": params}, batch.positions, batch.graph), batch)[0]
+    return force_loss(ml_forces(model, {"prior": None, "ml": params}, batch.positions, batch.graph), batch).mean
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +120,12 @@ def test_gradient_agrees_with_finite_differences_in_float64(frames, network):
 def test_loss_is_the_mean_square_per_component(frames):
     batch = frames.batch(np.array([0, 6]), frames.shape(4))
     predicted = jnp.asarray(np.random.default_rng(0).normal(size=batch.target.shape), jnp.float32)
-    loss, (total, components) = force_loss(predicted, batch)
+    sums = force_loss(predicted, batch)
     real = batch.graph.bead_mask
     deviation = np.asarray(predicted, np.float64)[real] - batch.target[real]
-    assert float(loss) == pytest.approx(np.mean(deviation**2), rel=1e-6)
-    assert float(total) == pytest.approx(np.sum(deviation**2), rel=1e-6)
-    assert int(components) == 3 * 9
+    assert float(sums.mean) == pytest.approx(np.mean(deviation**2), rel=1e-6)
+    assert float(sums.total) == pytest.approx(np.sum(deviation**2), rel=1e-6)
+    assert int(sums.components) == int(sums.weight) == 3 * 9
 
 
 def test_a_step_moves_against_the_gradient_and_averages(frames, network, gradient):
@@ -134,7 +134,7 @@ def test_a_step_moves_against_the_gradient_and_averages(frames, network, gradien
     optimizer = make_optimizer(config, lambda step: config.learning_rate)
     forces = lambda p, x, g: ml_forces(model, {"prior": None, "ml": p}, x, g)  # noqa: E731
     batch = frames.batch(np.arange(4), frames.shape(8))
-    step = jax.jit(make_train_step(forces, optimizer, ema_decay=0.5, loss_scale=1.0))
+    step = jax.jit(make_train_step(Objective(forces), optimizer, ema_decay=0.5))
     before = initial_state(params, optimizer)
     after, result = step(before, batch)
     slopes = gradient(params, batch)[1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cgloop import interrupt
+from cgloop.config.optimizer import GroupConfig
 from cgloop.config.train import TrainConfig
 from cgloop.errors import Interrupted, UserError
 from cgloop.train.evaluate import predict
@@ -42,12 +43,14 @@ def start():
 def make_sets(make_protein):
     """Training, validation and test frames of two proteins of different length."""
 
-    def make(noise: float) -> list[FrameSet]:
+    def make(noise: float, noise_A: float = 0.0) -> list[FrameSet]:
         proteins = [
             make_protein("toy", "0 7 4 7 0 9", frames=40, noise=noise),
             make_protein("tiny", "1 2 3", frames=24, seed=5, noise=noise),
         ]
-        return [FrameSet([p.select(split=s) for p in proteins], CUTOFF_A) for s in ("train", "validation", "test")]
+        return [
+            FrameSet([p.select(split=s) for p in proteins], CUTOFF_A, noise_A) for s in ("train", "validation", "test")
+        ]
 
     return make
 
@@ -104,11 +107,16 @@ def test_without_timely_checkpoints_a_stop_still_writes_one(sets, straight, tmp_
     assert outcome(continued.run()) == straight
 
 
-def test_buckets_and_weights_are_continued_to_the_bit(make_sets, tmp_path):
+@pytest.mark.parametrize("more", [
+    {},
+    {"optimizer": "schedule-free", "schedule": "constant", "huber_delta": 3.0},
+    {"optimizer": "polyak-sgd", "groups": [GroupConfig(match="bonded", learning_rate_factor=0.5)]},
+])  # fmt: skip
+def test_buckets_weights_and_noise_are_continued_to_the_bit(make_sets, tmp_path, more):
     """Two lengths, hence two compiled shapes, in an order of their own."""
-    sets = make_sets(NOISE)
-    sets[0].set_weights({"tiny": 2.0}, {})
-    config = CONFIG.model_copy(update={"length_buckets": 2, "batch_beads": 30, "epochs": 3})
+    sets = make_sets(NOISE, 0.05)
+    sets[0].set_weights({"tiny": 2.0}, {}, "protein")
+    config = CONFIG.model_copy(update={"length_buckets": 2, "batch_beads": 30, "epochs": 3, **more})
     whole = trainer(sets, tmp_path / "whole", config)
     assert [bucket.batch_size for bucket in whole.buckets] == [10, 5]
     expected = outcome(whole.run())
