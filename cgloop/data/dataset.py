@@ -72,13 +72,21 @@ class DatasetReader:
         """The model's one temperature."""
         return float(self.manifest["temperature_K"])
 
-    def load(self, name: str, split: str | None = None, temperature_K: float | None = None) -> ProteinData:
+    def load(
+        self,
+        name: str,
+        split: str | None = None,
+        temperature_K: float | None = None,
+        *,
+        frames: np.ndarray | None = None,
+    ) -> ProteinData:
         """Frames of one protein; only those asked for are read.
 
         Args:
             name: one of `names`.
             split: a name of `SPLITS`, or None for all.
             temperature_K: K, or None for all.
+            frames: int, ascending, which of these frames; None for all.
 
         Raises:
             UserError: unknown protein, missing or damaged file.
@@ -89,9 +97,41 @@ class DatasetReader:
             with h5py.File(path) as file:
                 beads, small = _read_small(file)
                 chosen = choose_frames(small["split"], small["temperature_K"], code, temperature_K)
+                if frames is not None:
+                    chosen = _only(np.flatnonzero(chosen)[frames], len(chosen))
                 return _assemble(name, file, beads, small, chosen)
         except (OSError, KeyError) as error:
             raise _damaged(path, error) from None
+
+    def temperatures(self, name: str, split: str | None = None) -> np.ndarray:
+        """Temperature of every frame of a part, float32 [F], K; nothing else is read. Raises as `load`."""
+        path = self._verified_path(name)
+        try:
+            with h5py.File(path) as file:
+                codes, temperature_K = (file[FRAME_FIELDS[field][0]][:] for field in ("split", "temperature_K"))
+        except (OSError, KeyError) as error:
+            raise _damaged(path, error) from None
+        return temperature_K[choose_frames(codes, temperature_K, None if split is None else SPLITS[split], None)]
+
+    def count(self, name: str, split: str | None = None, temperature_K: float | None = None) -> int:
+        """How many frames `load` would give, without reading them. Raises as `load`."""
+        temperatures = self.temperatures(name, split)
+        if temperature_K is None:
+            return len(temperatures)
+        return int((np.abs(temperatures - temperature_K) < TEMPERATURE_TOLERANCE_K).sum())
+
+    def sample(self, split: str | None, temperature_K: float | None, at_most: int) -> Iterator[ProteinData]:
+        """At most so many frames, evenly chosen from those of all proteins; proteins that give none are left out.
+
+        Each protein gives in proportion to its frames. Nothing but the chosen ones is read. Arguments as for `load`.
+        """
+        counts = [self.count(name, split, temperature_K) for name in self.names]
+        bounds, total = np.cumsum([0, *counts]), sum(counts)
+        chosen = np.unique(np.linspace(0, total - 1, min(at_most, total)).astype(int))
+        for name, first, last in zip(self.names, bounds[:-1], bounds[1:], strict=True):
+            own = chosen[(chosen >= first) & (chosen < last)] - first
+            if len(own):
+                yield self.load(name, split, temperature_K, frames=own)
 
     def structure(self, name: str) -> ProteinData:
         """One protein without its frames. Raises as `load`."""
@@ -123,8 +163,7 @@ class DatasetReader:
                     chosen = chosen[np.linspace(0, len(chosen) - 1, at_most).astype(int)]
                 size = n_frames or max(1, BLOCK_BYTES // (24 * max(1, len(beads["residue_type"]))))
                 for first in range(0, len(chosen), size):
-                    part = np.zeros(len(small["split"]), bool)
-                    part[chosen[first : first + size]] = True
+                    part = _only(chosen[first : first + size], len(small["split"]))
                     yield _assemble(name, file, beads, small, part)
         except (OSError, KeyError) as error:
             raise _damaged(path, error) from None
@@ -183,6 +222,13 @@ def _assemble(name: str, file: h5py.File, beads: Arrays, small: Arrays, chosen: 
 
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"damaged data set file: {error}", where=path, remedy="run `cgloop prep` again")
+
+
+def _only(rows: np.ndarray, n_frames: int) -> np.ndarray:
+    """bool [n_frames], True at `rows`."""
+    chosen = np.zeros(n_frames, bool)
+    chosen[rows] = True
+    return chosen
 
 
 def read_frames(dataset: h5py.Dataset, chosen: np.ndarray) -> np.ndarray:

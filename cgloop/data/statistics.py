@@ -130,8 +130,8 @@ def measure(protein: ProteinData) -> dict[str, np.ndarray]:
     x = protein.positions.astype(np.float64)
     return {
         "bond": bond_lengths(x, bonds),
-        "angle": bond_angles(x, angles),
-        "dihedral": dihedral_angles(x, dihedrals),
+        "angle": np.degrees(bond_angles(x, angles)),
+        "dihedral": np.degrees(dihedral_angles(x, dihedrals)),
         "rg": radius_of_gyration(x),
         "force": np.linalg.norm(protein.forces.astype(np.float64), axis=2),
     }

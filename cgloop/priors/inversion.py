@@ -82,7 +82,7 @@ def fit_samples(samples: Samples, config: PriorsConfig, temperature_K: float, cu
     if samples.n_frames < config.min_frames:
         raise UserError(
             f"{samples.n_frames} training frames at {temperature_K:g} K, the priors need {config.min_frames}",
-            remedy="give more frames to `data.split.train`, or lower `priors.min_frames`",
+            remedy="give more training frames (`data.split`), or lower `priors.min_frames`",
         )
     kT, forms = thermal_energy(temperature_K), forms_of(config)
     bond_k, bond_r0 = fit_bond(samples, kT)

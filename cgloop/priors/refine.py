@@ -8,7 +8,7 @@ reported is that of the projected parameters.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,17 +75,14 @@ class Refined:
     starts: list[dict[str, Any]]
 
 
-def gather(proteins: Sequence[ProteinData], n_frames: int, cutoff_A: float) -> Frames:
-    """Evenly chosen frames, at most `n_frames` over all proteins, each protein in proportion."""
-    total = sum(protein.n_frames for protein in proteins)
+def gather(proteins: Iterable[ProteinData], cutoff_A: float) -> Frames:
+    """All frames of these proteins, of which there must be some; see `DatasetReader.sample`."""
     graphs, positions, forces = [], [], []
     for protein in proteins:
-        share = max(1, round(min(n_frames, total) * protein.n_frames / total))
-        chosen = np.unique(np.linspace(0, protein.n_frames - 1, share).astype(int))
-        x = protein.positions[chosen].astype(np.float64)
+        x = protein.positions.astype(np.float64)
         graphs.append(build_graph(protein.residue_type, protein.linked, x, cutoff_A))
         positions.append(x.reshape(-1, 3))
-        forces.append(protein.forces[chosen].astype(np.float64).reshape(-1, 3))
+        forces.append(protein.forces.astype(np.float64).reshape(-1, 3))
     return Frames(np.concatenate(positions), np.concatenate(forces), batch_graphs(graphs))
 
 

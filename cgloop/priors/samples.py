@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cgloop.data.dataset import ProteinData
+from cgloop.data.geometry import bond_angles, bond_lengths, dihedral_angles
 from cgloop.model.potentials import CONTACT_INNER_A, CONTACT_OUTER_A
 from cgloop.model.terms import CONTACT_SEPARATION, KEY_NAMES, SEPARATION_CLASSES, key_of_type
 from cgloop.model.topology import Topology, build_topology, separation_matrix
@@ -158,27 +159,6 @@ class Samples:
         self.bond_mean += float(shift) * trans.size / total
         self.bond_variance = float(squares) / total
         self.n_bonds = total
-
-
-def bond_lengths(positions: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Distances [F, B], Å, of bead pairs [B, 2] in positions [F, N, 3]."""
-    return np.linalg.norm(positions[:, pairs[:, 1]] - positions[:, pairs[:, 0]], axis=2)
-
-
-def bond_angles(positions: np.ndarray, triples: np.ndarray) -> np.ndarray:
-    """Angles [F, A] at the middle bead, in [0, π]; from both sine and cosine, accurate near 0 and π, too."""
-    first, middle, last = (positions[:, triples[:, i]] for i in range(3))
-    u, v = first - middle, last - middle
-    return np.arctan2(np.linalg.norm(np.cross(u, v), axis=2), (u * v).sum(axis=2))
-
-
-def dihedral_angles(positions: np.ndarray, quadruples: np.ndarray) -> np.ndarray:
-    """Dihedral angles [F, D] in (−π, π], IUPAC sign (trans ±π, clockwise positive along the middle bond)."""
-    a, b, c, d = (positions[:, quadruples[:, i]] for i in range(4))
-    first, middle, last = b - a, c - b, d - c
-    left, right = np.cross(first, middle), np.cross(middle, last)
-    sine = np.linalg.norm(middle, axis=2) * (first * right).sum(axis=2)
-    return np.arctan2(sine, (left * right).sum(axis=2))
 
 
 def _pairs_by_class(linked: np.ndarray) -> list[np.ndarray]:

@@ -10,7 +10,6 @@ import numpy as np
 from cgloop.config import Config
 from cgloop.config.priors import PriorsConfig
 from cgloop.data.dataset import DatasetReader
-from cgloop.data.protein import ProteinData
 from cgloop.interrupt import check_stop
 from cgloop.model.terms import PriorParams
 from cgloop.priors.curves import curves
@@ -48,7 +47,7 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
     inverted = mixed_fit(fits, temperature_K)
     fit, refined = inverted, None
     if config.priors.refine.enabled:
-        training = gather(_proteins(reader, "train", temperature_K), config.priors.refine.frames, cutoff_A)
+        training = gather(reader.sample("train", temperature_K, config.priors.refine.frames), cutoff_A)
         refined = refine(inverted, config.priors, cutoff_A, training, config.run.seed)
         fit = refined_fit(inverted, refined)
     counts = _counts(fits)
@@ -73,7 +72,7 @@ def _temperatures(reader: DatasetReader, config: PriorsConfig, temperature_K: fl
         return [temperature_K]
     counts: dict[float, int] = {}
     for name in reader.names:
-        found, number = np.unique(reader.load(name, split="train").temperature_K, return_counts=True)
+        found, number = np.unique(reader.temperatures(name, "train"), return_counts=True)
         for one, n in zip(found.tolist(), number.tolist(), strict=True):
             counts[one] = counts.get(one, 0) + n
     return sorted({temperature_K} | {one for one, n in counts.items() if n >= config.min_frames})
@@ -85,16 +84,12 @@ def _gather_samples(reader: DatasetReader, keyed: str, temperature_K: float) -> 
     with progress("priors", len(reader.names), "proteins") as bar:
         for name in reader.names:
             check_stop()
-            protein = reader.load(name, split="train", temperature_K=temperature_K)
-            samples.add(protein)
-            frames[name] = protein.n_frames
-            bar.advance(1, frames=protein.n_frames)
+            before = samples.n_frames
+            for block in reader.blocks(name, split="train", temperature_K=temperature_K):
+                samples.add(block)
+            frames[name] = samples.n_frames - before
+            bar.advance(1, frames=frames[name])
     return samples, frames
-
-
-def _proteins(reader: DatasetReader, split: str, temperature_K: float) -> list[ProteinData]:
-    proteins = [reader.load(name, split=split, temperature_K=temperature_K) for name in reader.names]
-    return [protein for protein in proteins if protein.n_frames]
 
 
 def _counts(fits: list[Fit]) -> dict[str, int]:
@@ -117,10 +112,10 @@ def _summary(
     noise = _noise(reader)
     splits = {}
     for split in ("train", "validation"):
-        proteins = _proteins(reader, split, fit.temperature_K)
-        if not proteins:
+        chosen = list(reader.sample(split, fit.temperature_K, HELD_OUT_FRAMES))
+        if not chosen:
             continue
-        frames = gather(proteins, HELD_OUT_FRAMES, cutoff_A)
+        frames = gather(chosen, cutoff_A)
         zero = float(np.sqrt(np.mean(frames.forces**2)))
         row: dict[str, Any] = {"frames": int(frames.graph.replica_mask.sum()), "rms_force": zero}
         for name, one in (("inverted", inverted), ("refined", fit if refined else None)):

@@ -21,12 +21,12 @@ def test_values_are_those_of_mdanalysis(seed, n_beads, n_frames):
         if len(bonds):
             np.testing.assert_allclose(bond_lengths(x, bonds)[frame], calc_bonds(*one[bonds.T]), rtol=1e-5)
         if len(angles):
-            expected = np.degrees(calc_angles(*one[angles.T]))
-            np.testing.assert_allclose(bond_angles(x, angles)[frame], expected, atol=0.05)
+            expected = calc_angles(*one[angles.T])
+            np.testing.assert_allclose(bond_angles(x, angles)[frame], expected, atol=1e-3)
         if len(dihedrals):
-            expected = np.degrees(calc_dihedrals(*one[dihedrals.T]))
+            expected = calc_dihedrals(*one[dihedrals.T])
             difference = dihedral_angles(x, dihedrals)[frame] - expected
-            np.testing.assert_allclose((difference + 180) % 360 - 180, 0.0, atol=0.05)
+            np.testing.assert_allclose((difference + np.pi) % (2 * np.pi) - np.pi, 0.0, atol=1e-3)
     pairs = np.linalg.norm(x[:, :, None] - x[:, None], axis=3)
     np.testing.assert_allclose(radius_of_gyration(x) ** 2, (pairs**2).mean(axis=(1, 2)) / 2)
 

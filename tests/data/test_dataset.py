@@ -1,7 +1,7 @@
 """The data set on disk: round trips, sliced reading, damage."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import h5py
 import numpy as np
@@ -61,7 +61,37 @@ def test_round_trip_and_sliced_reading(tmp_path_factory, n_beads, n_frames, seed
     assert_same(reader.load("prot"), protein)
     split = data.draw(st.sampled_from([None, *SPLITS]))
     temperature = data.draw(st.sampled_from([None, 320.0, 450.15, 300.0]))
-    assert_same(reader.load("prot", split, temperature), protein.select(split, temperature))
+    selected = protein.select(split, temperature)
+    assert_same(reader.load("prot", split, temperature), selected)
+    assert reader.count("prot", split, temperature) == selected.n_frames
+    np.testing.assert_array_equal(reader.temperatures("prot", split), protein.select(split).temperature_K)
+    rows = np.array(sorted(data.draw(st.sets(st.integers(0, max(selected.n_frames - 1, 0))))), int)
+    rows = rows[rows < selected.n_frames]
+    some = replace(selected, **{field: getattr(selected, field)[rows] for field in FRAME_FIELDS})
+    assert_same(reader.load("prot", split, temperature, frames=rows), some)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(0, 60), max_size=6), at_most=st.integers(1, 150))
+def test_a_sample_takes_evenly_from_all_proteins(tmp_path_factory, sizes, at_most):
+    folder = tmp_path_factory.mktemp("dataset")
+    proteins = [random_protein(3, size, seed=i, name=f"p{i}") for i, size in enumerate(sizes)]
+    for protein in proteins:
+        protein.source_frame[:] = np.arange(protein.n_frames)
+    write_dataset(folder, *proteins)
+    found = {one.name: one for one in DatasetReader.open(folder).sample("train", 320.0, at_most)}
+    wanted = {protein.name: protein.select("train", 320.0) for protein in proteins}
+    total = sum(one.n_frames for one in wanted.values())
+    assert sum(one.n_frames for one in found.values()) == min(at_most, total)
+    for name, one in found.items():
+        assert one.n_frames
+        rows = np.searchsorted(wanted[name].source_frame, one.source_frame)
+        np.testing.assert_array_equal(one.positions, wanted[name].positions[rows])
+        assert np.all(np.diff(rows) >= 1)
+        assert np.ptp(np.diff(rows)) <= 1 if len(rows) > 1 else True
+    for name, one in wanted.items():
+        share = found[name].n_frames if name in found else 0
+        assert abs(share - min(at_most, total) * one.n_frames / max(total, 1)) <= 1 + 1e-9
 
 
 def test_select_keeps_order_and_combines_conditions():

@@ -1,6 +1,7 @@
 """The stage on the shipped reference: parameters, files, and VALIDATION's static sanity."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -139,3 +140,29 @@ def test_the_smallest_proteins(example_h5, tmp_path, n_beads):
         assert (terms[name]["samples"] > 0) == there
         assert (f"no {name}s in the reference" in text) == (not there)
         assert np.isfinite(terms[name]["fitted"]).all()
+
+
+def peak_of_fit(folder, n_proteins, config, monkeypatch):
+    """Largest traced memory of a fit to so many small proteins, bytes; and the size of their frames."""
+    prepared, out = folder / f"data{n_proteins}", folder / f"out{n_proteins}"
+    prepared.mkdir(parents=True)
+    out.mkdir()
+    positions = random_chain(40, 50)
+    for i in range(n_proteins):
+        write_protein(prepared / f"p{i:03d}.h5", protein_of(positions), {})
+    names = [f"p{i:03d}" for i in range(n_proteins)]
+    write_manifest(prepared, names, temperature_K=320, mapping="ca", projection="basic")
+    monkeypatch.setattr("cgloop.priors.stage.HELD_OUT_FRAMES", 100)
+    tracemalloc.start()
+    fit_stage(prepared, config, out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak, n_proteins * 2 * positions.size * 4
+
+
+def test_memory_does_not_grow_with_the_number_of_proteins(tmp_path, example_h5, monkeypatch):
+    config = config_of(example_h5, priors={"temperatures": "mixed", "min_frames": 10})
+    peak_of_fit(tmp_path / "warm", 3, config, monkeypatch)  # compilation
+    few, few_bytes = peak_of_fit(tmp_path, 30, config, monkeypatch)
+    many, many_bytes = peak_of_fit(tmp_path, 300, config, monkeypatch)
+    assert many - few < 0.05 * (many_bytes - few_bytes), f"{few / 1e6:.1f} MB for 30, {many / 1e6:.1f} MB for 300"

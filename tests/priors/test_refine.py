@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from synthetic_chains import KT, protein_of, random_chain
+from synthetic_chains import KT, protein_of
 
 from cgloop.config.priors import PriorsConfig
 from cgloop.model.hybrid import Model, prior_forces
@@ -46,7 +46,7 @@ def test_known_parameters_are_found_again_and_stay_physical(chosen):
         bond_k=1.2 * fit.params.bond_k,
         angle_coeffs=0.8 * fit.params.angle_coeffs if config.angle_form != "harmonic" else fit.params.angle_coeffs,
     )
-    frames = gather([protein], 100, 12.0)
+    frames = gather([protein], 12.0)
     with jax.enable_x64(True):
         function = jax.jit(partial(prior_forces, Model(None, "prior-only", 12.0, fit.forms)))
         forces = np.asarray(function({"prior": true, "ml": {}}, frames.positions, frames.graph))
@@ -105,9 +105,3 @@ def test_temperatures_are_averaged_by_their_frames():
         mixed.params.repulsion_r_min, np.minimum(cold.params.repulsion_r_min, warm.params.repulsion_r_min)
     )
     assert mixed_fit([cold], 320.0) is cold
-
-
-def test_frames_are_chosen_in_proportion():
-    frames = gather([thermal_chain(90), protein_of(random_chain(5, 10))], 50, 12.0)
-    assert frames.graph.replica_mask.sum() == 50
-    assert gather([thermal_chain(20)], 500, 12.0).graph.replica_mask.sum() == 20

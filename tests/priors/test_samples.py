@@ -1,27 +1,13 @@
-"""Gathering distributions: geometry against MDAnalysis, moments against NumPy, block by block as in one go."""
+"""Gathering distributions: moments against NumPy, block by block as in one go."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from MDAnalysis.lib.distances import calc_angles, calc_bonds, calc_dihedrals
 from synthetic_chains import protein_of, random_chain
 
 from cgloop.priors import samples as samples_module
-from cgloop.priors.samples import Samples, bond_angles, bond_lengths, dihedral_angles
-
-
-def test_geometry_is_that_of_mdanalysis():
-    x = random_chain(6, 30)
-    index = np.arange(6)
-    pairs, triples, quadruples = (np.stack([index[i : 7 - n + i] for i in range(n)], axis=1) for n in (2, 3, 4))
-    for compute, reference, indices in (
-        (bond_lengths, calc_bonds, pairs),
-        (bond_angles, calc_angles, triples),
-        (dihedral_angles, calc_dihedrals, quadruples),
-    ):
-        expected = [reference(*(frame[indices[:, k]] for k in range(indices.shape[1]))) for frame in x]
-        np.testing.assert_allclose(compute(x, indices), expected, atol=1e-6)
+from cgloop.priors.samples import Samples
 
 
 @settings(max_examples=20, deadline=None)
