@@ -6,21 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cgloop.report import style
 from cgloop.report.gather import CycleFiles
-from cgloop.report.style import (
-    BROKEN,
-    INK,
-    MODEL,
-    REFERENCE,
-    Figure,
-    axis,
-    filled,
-    layout,
-    level,
-    line,
-    points,
-    with_levels,
-)
+from cgloop.report.style import BROKEN, INK, MODEL, REFERENCE, Figure, axis, filled, level, line, points, with_levels
 
 RUNNING_MEAN = 0.05
 """Window of running means, as a part of the series."""
@@ -28,14 +16,13 @@ MAX_REPLICAS = 40
 """Replica runs in the plot of survival."""
 MAX_LETTERS = 40
 """Residue letters on the axes of a contact map up to so many beads."""
-SEQUENTIAL = [[0, "#ffffff"], [0.15, "#d6e6f2"], [0.5, "#5aa2cf"], [1, "#08366b"]]
-DIVERGING = [[0, "#08519c"], [0.25, "#7fb2d6"], [0.5, "#ffffff"], [0.75, "#f0a35e"], [1, "#a63e00"]]
 
 
-def survival(cycle: CycleFiles) -> list[Figure]:
-    """How far each replica came in each stage; of very many, those that broke."""
+def survival(cycle: CycleFiles, proteins: Sequence[str]) -> list[Figure]:
+    """How far each replica of these proteins came in each stage; of very many, those that broke."""
     figures = []
-    for protein, entry in (cycle.md.get("proteins") or {}).items():
+    for protein in proteins:
+        entry = (cycle.md.get("proteins") or {}).get(protein) or {"stages": {}}
         runs = [
             (f"{stage.upper()} {number}", replica)
             for stage in ("nvt", "nve")
@@ -69,7 +56,7 @@ def _survival(protein: str, runs: list[tuple[str, dict[str, Any]]], words: str) 
             [done[k] for k in broken], [names[k] for k in broken], "broke a limit", BROKEN, "x", cliponaxis=False
         )
         data.append({**crosses, "text": [ends[k] for k in broken], "hovertemplate": "%{y}: %{text}<extra></extra>"})
-    frame = layout(axis("time survived, %", range=[0, 104]), axis("", ticks="", autorange="reversed"), bargap=0.5)
+    frame = style.layout(axis("time survived, %", range=[0, 104]), axis("", ticks="", autorange="reversed"), bargap=0.5)
     return Figure(
         f"survival-{protein}", f"How far each replica came, {protein}", words, data, frame, 90 + 18 * len(runs)
     )
@@ -91,7 +78,7 @@ def temperature(protein: str, plots: dict[str, Any], n_beads: int | None, broken
     target = found.get("target_K")
     smooth = [{**replica, "temperature_K": running_mean(replica["temperature_K"])} for replica in replicas]
     data = _replica_lines(smooth, "temperature_K", broken)
-    frame = layout(axis("time, ps"), axis("temperature, K"))
+    frame = style.over_time("temperature, K")
     if target:
         frame = with_levels(frame, level(target, f"target {target:g} K", "dash"))
     everything = np.array([v for r in replicas for v in r["temperature_K"] if v is not None], float)
@@ -116,7 +103,7 @@ def _temperature_distribution(protein: str, values: np.ndarray, target: float | 
         grid = np.linspace(edges[0], edges[-1], 200)
         data.append(line(_short(grid), _short(_gamma(grid, target, 3 * n_beads)), "exact", REFERENCE, "dash"))
         words += f" and the exact one, a Gamma distribution of {3 * n_beads} degrees of freedom (orange, dashed)"
-    frame = layout(axis("temperature, K"), axis("density, 1/K", rangemode="tozero", nticks=5))
+    frame = style.density("temperature, K", "K")
     return Figure(f"temperature-density-{protein}", "Distribution of temperature", f"{words}.", data, frame)
 
 
@@ -133,7 +120,7 @@ def energy(protein: str, plots: dict[str, Any], broken: Collection[int]) -> list
     if not replicas:
         return []
     data = _replica_lines(replicas, "energy_change", broken)
-    frame = layout(axis("time, ps"), axis("change of energy, kcal/mol"))
+    frame = style.over_time("change of energy, kcal/mol")
     return [
         Figure(
             f"nve-{protein}",
@@ -171,7 +158,7 @@ def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection
     band = quantiles(grid, reference, (0.05, 0.5, 0.95))
     if replicas:
         data = _replica_lines(replicas, name, broken)
-        frame = layout(axis("time, ps"), axis(label))
+        frame = style.over_time(label)
         if band:
             frame["shapes"] = [_band(band[0], band[2])]
             frame = with_levels(frame, level(band[1], "reference, 5 to 95 %", "dash", color="#8a5a00"))
@@ -185,7 +172,7 @@ def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection
             make = filled if trace["name"] == "reference" else line
             steps = make(x, y, **trace)
             data.append({**steps, "line": {**steps["line"], "shape": "hvh"}})
-    frame = layout(axis(label), axis("density", rangemode="tozero", nticks=5))
+    frame = style.density(label)
     words = "Densities in the model's NVT frames (blue) and in the reference at the same temperature (orange, filled)."
     figures.append(Figure(f"{name}-density-{protein}", f"{title}: distribution", words, data, frame))
     return figures
@@ -234,7 +221,7 @@ def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int
                 "close along the chain to count."
             )
             data = [
-                _heatmap(np.array(values), counted, stride, "probability", SEQUENTIAL, 0.0),
+                _heatmap(np.array(values), counted, stride, "probability", style.SEQUENTIAL, 0.0),
                 *_native(found, stride),
             ]
             figures.append(
@@ -242,7 +229,7 @@ def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int
             )
     if reference and model:
         difference = np.array(model, float) - np.array(reference, float)
-        data = [_heatmap(difference, counted, stride, "model − reference", DIVERGING, -1.0)]
+        data = [_heatmap(difference, counted, stride, "model − reference", style.DIVERGING, -1.0)]
         words = "Model less reference: blue pairs are in contact too rarely, orange ones too often."
         figures.append(
             Figure(f"contacts-difference-{protein}", "Difference", words, data, _square(found, sequence, stride), 340)
@@ -258,12 +245,7 @@ def _heatmap(
         [round(float(v), 3) if c else None for v, c in zip(row, known, strict=True)]
         for row, known in zip(values, counted, strict=True)
     ]
-    return {
-        "type": "heatmap", "z": shown, "x": beads, "y": beads, "zmin": low, "zmax": 1.0, "colorscale": colors,
-        "colorbar": {"orientation": "h", "thickness": 9, "len": 0.9, "y": -0.14, "yanchor": "top", "outlinewidth": 0,
-                     "title": {"text": label, "side": "bottom", "font": {"size": 12}}, "nticks": 5},
-        "hovertemplate": f"%{{x}} – %{{y}}: {label} %{{z:.2f}}<extra></extra>", "hoverongaps": False,
-    }  # fmt: skip
+    return style.heatmap(shown, beads, beads, label, colors, (low, 1.0), f"%{{x}} – %{{y}}: {label} %{{z:.2f}}")
 
 
 def _native(found: dict[str, Any], stride: int) -> list[dict[str, Any]]:
@@ -291,7 +273,7 @@ def _square(found: dict[str, Any], sequence: str, stride: int) -> dict[str, Any]
     square = {"showgrid": False, "constrain": "domain", "showline": False, "ticks": ""}
     x = axis("", **square, **ticks[0], range=ends)
     y = axis("", **square, **ticks[1], range=ends[::-1], scaleanchor="x")
-    return {**layout(x, y, showlegend=False), "plot_bgcolor": "#ececec"}
+    return {**style.layout(x, y, showlegend=False), "plot_bgcolor": "#ececec"}
 
 
 def running_mean(values: Sequence[float | None]) -> list[float | None]:

@@ -24,6 +24,9 @@ log = logging.getLogger("cgloop.report")
 MAX_FRAME_BYTES = 2_000_000
 """Crash frames that are embedded: with Plotly (5 MB) and the plots (2 MB) the page stays below 10 MB."""
 
+MOST_CHECKS = 200
+"""Rows of the table of checks."""
+
 
 def write_report(run_dir: Path) -> Path:
     """Write the page of a run from whatever is there.
@@ -73,7 +76,8 @@ def render(run: RunFiles) -> str:
         "words": rows.WORDS,
         "style": Markup(_resource("style.css")),
         "scripts": [Markup(_resource(name)) for name in ("plots.js", "viewer.js")],
-        "checks": checks,
+        "checks": rows.foremost(checks, MOST_CHECKS),
+        "checks_left": max(0, len(checks) - MOST_CHECKS),
         "controls": [],
         "sections": [],
         "crashes": [],
@@ -90,7 +94,7 @@ def _cycle_context(cycle: CycleFiles, checks: list[rows.CheckRow]) -> dict[str, 
     parts = sections(cycle, checks)
     figures = {figure.id: figure.to_json() for part in parts for figure in part.figures}
     return {
-        "controls": rows.control_rows(cycle),
+        "controls": rows.foremost(rows.control_rows(cycle), MOST_CHECKS),
         "sections": parts,
         "tiles": summary.tiles(cycle),
         "subject": summary.subject_line(cycle),

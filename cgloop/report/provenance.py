@@ -8,6 +8,9 @@ from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import seconds, short
 from cgloop.rundir import STAGES
 
+MOST_PROTEINS = 12
+"""More are not told one by one."""
+
 
 @dataclass(frozen=True)
 class StageRow:
@@ -81,14 +84,7 @@ def versions(cycle: CycleFiles) -> list[tuple[str, str]]:
 def what_was_run(cycle: CycleFiles) -> list[tuple[str, str]]:
     """Key and value of the settings of data and MD that a reader asks for."""
     manifest, md = cycle.read("prep/manifest.json"), cycle.md
-    rows: list[tuple[str, str]] = []
-    for name, entry in (manifest.get("proteins") or {}).items():
-        splits = ", ".join(
-            f"{split} {count:,}" for split, count in (entry.get("frames_per_split") or {}).items() if count
-        )
-        rows.append(
-            (f"Reference, {name}", f"{entry.get('frames', 0):,} frames ({splits}) from {entry.get('source', '?')}")
-        )
+    rows = _references(manifest.get("proteins") or {})
     if manifest:
         rows.append(("Mapping and forces", f"{manifest.get('mapping', '?')}, {manifest.get('projection', '?')}"))
     exported = cycle.read("export/manifest.json")
@@ -109,13 +105,31 @@ def what_was_run(cycle: CycleFiles) -> list[tuple[str, str]]:
     return rows
 
 
+def _references(proteins: dict[str, Any]) -> list[tuple[str, str]]:
+    """Frames and source of each protein; of very many their number."""
+    if len(proteins) > MOST_PROTEINS:
+        frames = sum(entry.get("frames", 0) for entry in proteins.values())
+        return [("Reference", f"{frames:,} frames of {len(proteins):,} proteins: {listing(list(proteins), 8)}")]
+    rows = []
+    for name, entry in proteins.items():
+        splits = ", ".join(
+            f"{split} {count:,}" for split, count in (entry.get("frames_per_split") or {}).items() if count
+        )
+        frames = f"{entry.get('frames', 0):,} frames ({splits})"
+        rows.append((f"Reference, {name}", f"{frames} from {entry.get('source', '?')}"))
+    return rows
+
+
 def _of(values: dict[str, Any], name: str) -> str:
     return short(values[name], 6) if isinstance(values.get(name), int | float) else "?"
 
 
 def _starts(md: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
-    for name, entry in (md.get("proteins") or {}).items():
+    proteins = md.get("proteins") or {}
+    if len(proteins) > MOST_PROTEINS:
+        return [("Simulated", f"{len(proteins):,} proteins: {listing(list(proteins), 8)}")]
+    for name, entry in proteins.items():
         starts = entry.get("starts") or []
         if starts:
             splits = sorted({str(start.get("start_split", start.get("split", "?"))) for start in starts})

@@ -127,10 +127,22 @@ def short(value: float, digits: int = 3) -> str:
     return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}".replace("-", "−")
 
 
+def decimals(value: float | None, places: int) -> str:
+    """A number with so many decimals; zero without a sign."""
+    if value is None:
+        return "–"
+    return f"{round(value, places) + 0.0:,.{places}f}".replace("-", "−")
+
+
 def worst(rows: list[CheckRow]) -> str:
     """The verdict that a group of checks is headed by: that of its required checks, or of all."""
     deciding = [row.verdict for row in rows if row.required] or [row.verdict for row in rows]
     return next((verdict for verdict in ORDER if verdict in deciding), "none")
+
+
+def foremost(rows: list[CheckRow], at_most: int) -> list[CheckRow]:
+    """All rows; of too many the worst, in the order of verdicts."""
+    return rows if len(rows) <= at_most else sorted(rows, key=lambda row: ORDER.index(row.verdict))[:at_most]
 
 
 def seconds(value: float | None) -> str:

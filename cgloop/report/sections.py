@@ -1,77 +1,32 @@
 """The parts of the page, in order: what each says in words, shows in plots and lists in tables."""
 
-from dataclasses import dataclass, field
+from collections import Counter
 from typing import Any
 
-from cgloop.report import md_figures, training_figures
+from cgloop.report import data_section, md_figures, priors_section, training_figures
 from cgloop.report.gather import CycleFiles
-from cgloop.report.rows import CheckRow, worst
+from cgloop.report.rows import CheckRow, decimals
+from cgloop.report.section import Section, Table, ungrouped
 from cgloop.report.style import Figure
 
-
-@dataclass(frozen=True)
-class Table:
-    """A small table: first column is a name, all others numbers."""
-
-    caption: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-@dataclass
-class Section:
-    """A part of the page.
-
-    Attributes:
-        id: anchor.
-        title: heading.
-        intro: what it is about, one or two sentences.
-        stage: whose results it shows; if that stage is missing, it says so.
-        checks: the checks that belong to it.
-        groups: plots by subject; the subject is "" where there is only one.
-        notes: sentences above the plots.
-        tables: below the plots.
-        columns: plots side by side on a wide page.
-        absent: why there is nothing, in words.
-    """
-
-    id: str
-    title: str
-    intro: str
-    stage: str
-    checks: list[CheckRow] = field(default_factory=list)
-    groups: list[tuple[str, list[Figure]]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    columns: int = 2
-    absent: str = ""
-
-    @property
-    def verdict(self) -> str:
-        return worst(self.checks)
-
-    @property
-    def figures(self) -> list[Figure]:
-        return [figure for _, figures in self.groups for figure in figures]
+PER_PROTEIN = ("minimize", "stability", "nvt", "nve", "structure", "contacts")
+MOST_PROTEINS = 8
+"""Of more, only so many have plots."""
 
 
 def sections(cycle: CycleFiles, rows: list[CheckRow]) -> list[Section]:
     """All parts between the table of checks and the provenance."""
+    known, shown = _proteins(cycle), _foremost_proteins(cycle, rows)
     found = [
+        data_section.make(cycle),
+        priors_section.make(cycle),
         _training(cycle),
-        Section(
-            "priors",
-            "Prior potentials",
-            "Physical terms below the network, fitted to the reference by Boltzmann inversion.",
-            "priors",
-            groups=_one(training_figures.priors(cycle)),
-        ),
         Section(
             "parity",
             "Parity: the artifact in LAMMPS",
             "The exported model, called by LAMMPS, against the same model in JAX on the same frames.",
             "parity",
-            groups=_one(training_figures.parity(cycle)),
+            groups=ungrouped(training_figures.parity(cycle)),
             notes=_parity_notes(cycle),
             columns=1,
         ),
@@ -80,29 +35,46 @@ def sections(cycle: CycleFiles, rows: list[CheckRow]) -> list[Section]:
             "Energy minimisation",
             "Every replica starts from another held-out frame and is minimised first.",
             "md",
-            groups=_one(training_figures.minimisation(cycle)),
+            groups=ungrouped(training_figures.minimisation(cycle, shown)),
         ),
         Section(
             "stability",
             "Survival",
             "A replica that breaks a limit is stopped and recorded; the others go on.",
             "md",
-            groups=_one(md_figures.survival(cycle)),
+            groups=ungrouped(md_figures.survival(cycle, shown)),
             columns=1,
         ),
         Section("nvt", "Temperature", "Langevin dynamics at the model's temperature.", "validate",
-                groups=_per_protein(cycle, _temperature)),
+                groups=_per_protein(cycle, shown, _temperature)),
         Section("nve", "Energy conservation", "Dynamics at constant energy: a test of the forces alone.", "validate",
-                groups=_per_protein(cycle, _energy), columns=1),
+                groups=_per_protein(cycle, shown, _energy), columns=1),
         Section("structure", "Structure", "The model's frames in NVT beside the reference at the same temperature.",
-                "validate", groups=_per_protein(cycle, _structure)),
+                "validate", groups=_per_protein(cycle, shown, _structure)),
         Section("contacts", "Contact maps", "How often two residues are close to each other.", "validate",
-                groups=_per_protein(cycle, _contacts), columns=3),
+                groups=_per_protein(cycle, shown, _contacts), columns=3),
     ]  # fmt: skip
     for section in found:
+        if len(shown) < len(known) and section.id in PER_PROTEIN:
+            section.notes.append(f"Plots of {len(shown)} of {len(known):,} proteins, those with the worst verdicts.")
         section.checks = [row for row in rows if _belongs(row, section.id)]
         section.absent = _absence(section, cycle)
     return found
+
+
+def _proteins(cycle: CycleFiles) -> list[str]:
+    """Proteins that were simulated."""
+    return list(cycle.md.get("proteins") or cycle.plots.get("proteins") or {})
+
+
+def _foremost_proteins(cycle: CycleFiles, rows: list[CheckRow]) -> list[str]:
+    """All of few proteins; of many those with the worst verdicts."""
+    known = _proteins(cycle)
+    if len(known) <= MOST_PROTEINS:
+        return known
+    bad = Counter(row.subject for row in rows if row.verdict == "fail")
+    open_ = Counter(row.subject for row in rows if row.verdict == "inconclusive")
+    return sorted(known, key=lambda name: (-bad[name], -open_[name]))[:MOST_PROTEINS]
 
 
 def _belongs(row: CheckRow, section: str) -> bool:
@@ -141,7 +113,7 @@ def _training(cycle: CycleFiles) -> Section:
         "Training",
         intro,
         "train",
-        groups=_one(training_figures.training(cycle)),
+        groups=ungrouped(training_figures.training(cycle)),
         tables=[table] if table else [],
     )
 
@@ -164,7 +136,7 @@ def _force_table(forces: dict[str, Any]) -> Table | None:
     names = {"full": "full model", "prior-only": "prior alone", "zero": "no model"}
     columns = {"rmse": "RMSE", "mae": "MAE", "cosine": "cosine", "r2": "R²"}
     rows = [
-        [label, *(_decimals(modes[mode].get(key), 2 if key in ("rmse", "mae") else 3) for key in columns)]
+        [label, *(decimals(modes[mode].get(key), 2 if key in ("rmse", "mae") else 3) for key in columns)]
         for mode, label in names.items()
         if mode in modes
     ]
@@ -173,20 +145,9 @@ def _force_table(forces: dict[str, Any]) -> Table | None:
     return Table(caption, ["", *columns.values()], rows)
 
 
-def _decimals(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; zero without a sign."""
-    if value is None:
-        return "–"
-    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
-
-
-def _one(figures: list[Figure]) -> list[tuple[str, list[Figure]]]:
-    return [("", figures)] if figures else []
-
-
-def _per_protein(cycle: CycleFiles, make: Any) -> list[tuple[str, list[Figure]]]:
+def _per_protein(cycle: CycleFiles, shown: list[str], make: Any) -> list[tuple[str, list[Figure]]]:
     proteins = cycle.plots.get("proteins") or {}
-    groups = [(name, make(cycle, name, plots)) for name, plots in proteins.items()]
+    groups = [(name, make(cycle, name, proteins[name])) for name in shown if name in proteins]
     groups = [(name, figures) for name, figures in groups if figures]
     return groups if len(proteins) > 1 else [("", figures) for _, figures in groups]
 

@@ -15,6 +15,8 @@ INK, GREY, RULE = "#1a1a1a", "#6b6b6b", "#e3e3e3"
 SERIES = (MODEL, REFERENCE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
+SEQUENTIAL = [[0, "#ffffff"], [0.15, "#d6e6f2"], [0.5, "#5aa2cf"], [1, "#08366b"]]
+DIVERGING = [[0, "#08519c"], [0.25, "#7fb2d6"], [0.5, "#ffffff"], [0.75, "#f0a35e"], [1, "#a63e00"]]
 HEIGHT = 300
 
 
@@ -78,6 +80,38 @@ def layout(x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
+def stacked(x: dict[str, Any], below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """A layout of two plots over one x axis; traces of the upper one have `yaxis="y2"`."""
+    lower = {"domain": [0, 0.44], "nticks": 4, **below}
+    return layout({**x, "domain": [0, 1]}, lower, yaxis2={"domain": [0.54, 1], "nticks": 5, **above})
+
+
+def over_time(label: str, **more: Any) -> dict[str, Any]:
+    """A layout of a series from MD."""
+    return layout(axis("time, ps"), axis(label), **more)
+
+
+def density(label: str, unit: str = "") -> dict[str, Any]:
+    """A layout of distributions."""
+    return layout(axis(label), axis(f"density, 1/{unit}" if unit else "density", rangemode="tozero", nticks=5))
+
+
+def by_name(
+    names: Sequence[str], kinds: Sequence[tuple[str, str, str, Sequence[float | None]]]
+) -> tuple[list[dict[str, Any]], int]:
+    """Points on one line for each name, and the height that they need.
+
+    Args:
+        names: from below.
+        kinds: label, colour, symbol and one value per name, each.
+    """
+    data = [
+        points(values, names, label, color, symbol, marker={"line": {"width": 2}})
+        for label, color, symbol, values in kinds
+    ]
+    return data, max(220, 110 + 26 * len(names))
+
+
 def line(
     x: Sequence[Any], y: Sequence[Any], name: str, color: str = MODEL, dash: str = "solid", **more: Any
 ) -> dict[str, Any]:
@@ -110,6 +144,31 @@ def filled(
 ) -> dict[str, Any]:
     """A line with the area below it filled."""
     return {**line(x, y, name, color, dash, width=1.5), "fill": "tozeroy", "fillcolor": f"{color}55", **more}
+
+
+def shade(color: str) -> str:
+    """A colour for areas."""
+    return f"{color}bb"
+
+
+def heatmap(
+    values: Sequence[Sequence[float | None]],
+    x: Sequence[Any],
+    y: Sequence[Any],
+    label: str,
+    colors: list[list[Any]],
+    ends: tuple[float, float],
+    hover: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """A matrix in colours between two ends, with its scale below; None is a gap."""
+    return {
+        "type": "heatmap", "z": [list(row) for row in values], "x": list(x), "y": list(y), "zmin": ends[0],
+        "zmax": ends[1], "colorscale": colors, "hovertemplate": f"{hover}<extra></extra>", "hoverongaps": False,
+        "colorbar": {"orientation": "h", "thickness": 9, "len": 0.9, "y": -0.14, "yanchor": "top", "outlinewidth": 0,
+                     "title": {"text": label, "side": "bottom", "font": {"size": 12}}, "nticks": 5},
+        **more,
+    }  # fmt: skip
 
 
 def level(

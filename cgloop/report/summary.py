@@ -47,6 +47,7 @@ def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) ->
         "cause": _cause(cycle) if cycle and verdict != "pass" else "",
         "missing": _missing(run, cycle),
         "stale": _stale(cycle) if cycle else "",
+        "cautions": [str(caution.get("text", "")) for caution in cycle.cautions] if cycle else [],
     }
 
 
@@ -138,28 +139,7 @@ def tiles(cycle: CycleFiles) -> list[dict[str, str]]:
                 f"{_plain(detail.get('survived_ns'))} of {_plain(detail.get('asked_ns'))} ns",
             )
         )
-    for check in cycle.check("nvt.temperature")[:1]:
-        detail = check.get("detail") or {}
-        if detail.get("mean_K") is not None:
-            found.append(
-                _tile(
-                    "Temperature",
-                    with_error(detail["mean_K"], detail.get("error_K"), "K"),
-                    "mean in NVT",
-                    f"target {_plain(detail.get('target_K'))} K",
-                )
-            )
-    for check in cycle.check("nve.drift")[:1]:
-        detail = check.get("detail") or {}
-        if detail.get("mean_slope") is not None:
-            found.append(
-                _tile(
-                    "Energy drift",
-                    with_error(detail["mean_slope"], check.get("error")),
-                    "kcal/mol/ns in NVE",
-                    f"limit {_plain(check.get('threshold'), 3)}",
-                )
-            )
+    found += _means(cycle)
     for name, title, unit in (("structure.rmsd", "RMSD to native", "Å"), ("structure.q", "Native contacts Q", "")):
         for check in cycle.check(name)[:1]:
             detail = check.get("detail") or {}
@@ -173,6 +153,22 @@ def tiles(cycle: CycleFiles) -> list[dict[str, str]]:
                     )
                 )
     return found  # fmt: skip
+
+
+def _means(cycle: CycleFiles) -> list[dict[str, str]]:
+    """Temperature and drift: a mean over replicas with its error, in `detail` of a check."""
+    kinds = (
+        ("nvt.temperature", "Temperature", "mean_K", "error_K", "K", "mean in NVT", "target_K", "target {} K"),
+        ("nve.drift", "Energy drift", "mean_slope", "error", "", "kcal/mol/ns in NVE", "threshold", "limit {}"),
+    )
+    found = []
+    for name, title, value, error, unit, words, beside, context in kinds:
+        for check in cycle.check(name)[:1]:
+            known = {**check, **(check.get("detail") or {})}
+            if known.get(value) is not None:
+                measured = with_error(known[value], known.get(error), unit)
+                found.append(_tile(title, measured, words, context.format(_plain(known.get(beside), 3))))
+    return found
 
 
 def _tile(name: str, value: str, unit: str, context: str) -> dict[str, str]:

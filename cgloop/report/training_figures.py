@@ -1,18 +1,17 @@
-"""Plots of what was learned: losses, force errors, prior potentials, and the artifact's parity."""
+"""Plots of what was learned, of the artifact's parity, and of minimisation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from cgloop.report.gather import CycleFiles
 from cgloop.report.style import (
     BROKEN,
-    DASHES,
     INK,
     MODEL,
     REFERENCE,
-    SERIES,
     Figure,
     axis,
-    filled,
+    by_name,
     layout,
     level,
     line,
@@ -79,10 +78,10 @@ def _by_residue(forces: dict[str, Any]) -> list[Figure]:
         return []
     names = sorted(kinds, key=lambda name: kinds[name]["full"]["rmse"])
     symbols = (("full", "full model", MODEL, "circle"), ("prior-only", "prior alone", REFERENCE, "square-open"))
-    data = [
-        points([kinds[n][mode]["rmse"] for n in names], names, label, color, symbol, marker={"line": {"width": 2}})
-        for mode, label, color, symbol in symbols
-    ]
+    data, height = by_name(
+        names,
+        [(label, color, symbol, [kinds[n][m]["rmse"] for n in names]) for m, label, color, symbol in symbols],
+    )
     counts = ", ".join(f"{name} {kinds[name]['count']:,}" for name in names)
     return [
         Figure(
@@ -92,73 +91,9 @@ def _by_residue(forces: dict[str, Any]) -> list[Figure]:
             f"prior alone (squares); left is better. Beads that count: {counts}.",
             data,
             layout(axis(f"force RMSE, {FORCE_UNIT}"), axis("", ticks="")),
-            height=max(220, 100 + 24 * len(names)),
+            height,
         )
     ]
-
-
-def priors(cycle: CycleFiles) -> list[Figure]:
-    """Each prior term: the reference's distribution and what the fitted potential makes of it."""
-    terms = cycle.read("priors/curves.json").get("terms") or []
-    figures = [_prior(term) for term in terms if term.get("term") != "repulsion" and term.get("samples")]
-    repulsion = [term for term in terms if term.get("term") == "repulsion"]
-    return [*figures, *([_repulsion(repulsion)] if repulsion else [])]
-
-
-def _prior(term: dict[str, Any]) -> Figure:
-    """Potential above, densities below, on one axis."""
-    grid, unit = term["grid"], "degrees" if term["unit"] == "degree" else term["unit"]
-    top = {"yaxis": "y2"}
-    data = [
-        filled(grid, term["density"], "reference"),
-        line(grid, term["implied_density"], "this term alone", MODEL),
-        line(grid, term["reference"], "reference, inverted", REFERENCE, "dot", width=3, showlegend=False, **top),
-        line(grid, term["fitted"], "fitted potential", MODEL, showlegend=False, **top),
-    ]
-    x = axis(f"{term['term']} {term['coordinate']}, {unit}", domain=[0, 1])
-    if unit == "degrees":
-        x["dtick"] = 60 if term["term"] == "dihedral" else 30
-    finite = [value for value in term["reference"] if value is not None]
-    ceiling = max(1.5 * max(finite, default=0.0), 1.0)
-    frame = layout(
-        x,
-        axis(f"density, 1/{unit.removesuffix('s')}", domain=[0, 0.44], rangemode="tozero", nticks=4),
-        yaxis2=axis("U, kcal/mol", domain=[0.54, 1], range=[-0.05 * ceiling, ceiling], nticks=5),
-    )
-    return Figure(
-        f"prior-{term['term']}",
-        f"{term['term'].capitalize()} prior",
-        f"Above: the potential of mean force in {term['samples']:,} reference samples (orange, dotted) and the fitted "
-        "potential (blue). Below: their densities; the blue one is what this term alone would give, without the others "
-        "and the network.",
-        data,
-        frame,
-        height=360,
-    )
-
-
-def _repulsion(terms: list[dict[str, Any]]) -> Figure:
-    data = []
-    for term, color, dash in zip(terms, SERIES, DASHES, strict=False):
-        name = f"separation {term.get('separation', '')}"
-        data += [
-            filled(term["grid"], term["density"], name, color, dash=dash, showlegend=False),
-            line(term["grid"], term["fitted"], name, color, dash, yaxis="y2"),
-        ]
-    frame = layout(
-        axis("distance r, Å", domain=[0, 1]),
-        axis("density, 1/Å", domain=[0, 0.44], rangemode="tozero", nticks=4),
-        yaxis2=axis("U, kcal/mol", domain=[0.54, 1], range=[-0.5, 12], nticks=5),
-    )
-    return Figure(
-        "prior-repulsion",
-        "Excluded volume",
-        "Above: the repulsion by separation along the chain. Below: distances in the reference; the repulsion ends "
-        "where they begin.",
-        data,
-        frame,
-        height=360,
-    )
 
 
 def parity(cycle: CycleFiles) -> list[Figure]:
@@ -172,15 +107,16 @@ def parity(cycle: CycleFiles) -> list[Figure]:
         ("force", "max_force_difference_over_rms", "forces", MODEL, "circle"),
         ("energy", "energy_difference_relative", "energy", REFERENCE, "square-open"),
     )
-    data, levels = [], []
+    shown, levels = [], []
     for kind, key, label, color, symbol in kinds:
         # Agreement to the last bit has no place on a logarithmic axis.
         values = [max(case[key], EXACT) if isinstance(case.get(key), int | float) else None for case in cases][::-1]
-        data.append(points(values, names, label, color, symbol, marker={"line": {"width": 2}}))
+        shown.append((label, color, symbol, values))
         limit = (found.get(kind) or {}).get("limit")
         if limit:
             levels.append(level(limit, f"limit, {label}", axis_name="x", color=color, logarithmic=True))
             levels[-1]["annotations"][0]["y"] = 1.0 if kind == "force" else 0.12
+    data, height = by_name(names, shown)
     return [
         Figure(
             "parity-cases",
@@ -195,17 +131,19 @@ def parity(cycle: CycleFiles) -> list[Figure]:
                 ),
                 *levels,
             ),
-            height=max(220, 110 + 26 * len(names)),
+            height,
         )
     ]
 
 
-def minimisation(cycle: CycleFiles) -> list[Figure]:
-    """Largest force that is left in every replica, and how far its beads moved."""
+def minimisation(cycle: CycleFiles, proteins: Sequence[str]) -> list[Figure]:
+    """Largest force that is left in every replica of these proteins, and how far its beads moved."""
     farthest = (cycle.metrics.get("settings") or {}).get("minimize_max_move_A")
     figures = []
     for check in cycle.check("minimize.converged"):
         detail, subject = check.get("detail") or {}, check.get("subject")
+        if subject not in proteins:
+            continue
         for key, what, unit, limit in (
             ("forces", "largest force left on a bead", FORCE_UNIT, check.get("threshold")),
             ("moves_A", "farthest move of a bead", "Å", farthest),

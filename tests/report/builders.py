@@ -20,6 +20,11 @@ SEQUENCE = "YYDPETGTWY"
 REPLICAS = 4
 CASES = ("held-out", "perturbed", "permuted", "two chains", "padded", "replicas", "far from the origin")
 
+CAUTIONS = [
+    {"kind": "mixed-temperatures", "text": "Fitted to frames of 320 and 450 K together.", "detail": {}},
+    {"kind": "excluded-files", "text": "1 source file could not be used and left out: broken.h5.", "detail": {}},
+]
+
 random = np.random.default_rng(11)
 
 
@@ -77,12 +82,42 @@ def _record(folder: Path, stage: str) -> None:
 
 def _prep(folder: Path) -> None:
     write_json(folder / "manifest.json", {
-        "schema_version": 1, "temperature_K": 320.0, "mapping": "ca", "projection": "basic",
+        "schema_version": 1, "temperature_K": 320.0, "mapping": "ca", "projection": "optimal",
+        "excluded_files": [{"source": "broken.h5", "reason": "truncated file"}],
         "proteins": {"cln025": {
             "sequence": SEQUENCE, "beads": 10, "frames": 2000, "source": "mdcath_dataset_cln025.h5",
             "frames_per_split": {"train": 1000, "validation": 500, "test": 500, "unused": 0},
         }},
     })  # fmt: skip
+    write_json(
+        folder / "quarantine.json", {"proteins": {"cln025": quarantine(2007, {OVERLAP: 5, "all-zero forces": 2})}}
+    )
+    write_json(folder / "projection.json", {"proteins": {"cln025": projection()}})
+
+
+OVERLAP = "overlapping heavy atoms"
+
+
+def quarantine(read: int, reasons: dict[str, int]) -> dict[str, Any]:
+    """One protein's entry of quarantine.json, as far as the page reads it."""
+    return {"frames_read": read, "frames_kept": read - sum(reasons.values()), "reasons": reasons, "notes": []}
+
+
+def projection(virial: float = 1.02, noise: float | None = 8.9) -> dict[str, Any]:
+    """One protein's entry of projection.json; at another temperature the virial is far off."""
+    squares = {"slice": 715.4, "basic": 632.2, "optimal": 157.5}
+
+    def ratios(value: float) -> dict[str, Any]:
+        return {name: {"ratio": off + value, "ratio_error": 0.2} for name, off in
+                (("slice", 1.5), ("basic", 0.25), ("optimal", 0.0))}  # fmt: skip
+
+    return {
+        "method": "optimal", "held_out_frames": 1000, "fit": {"frames": 1000},
+        "mean_squared_force": {name: {"value": value, "error": 0.01 * value} for name, value in squares.items()},
+        "virial": [{"temperature_K": 320.0, "maps": ratios(virial)}, {"temperature_K": 450.0, "maps": ratios(7.7)}],
+        "keeps_rigid_bonds": {"slice": False, "basic": True, "optimal": True},
+        "noise": None if noise is None else {"rms": noise, "error": 0.07, "rms_force": 12.6},
+    }  # fmt: skip
 
 
 def _priors(folder: Path) -> None:
@@ -113,7 +148,18 @@ def _priors(folder: Path) -> None:
             "grid": rounded(r), "density": rounded(np.exp(-0.5 * ((r - r_min - 2) / 0.8) ** 2)), "reference": None,
             "fitted": rounded(2.5 * ((r_min / np.minimum(r, r_min)) ** 6 - 1) ** 2), "implied_density": None,
         })  # fmt: skip
-    write_json(folder / "curves.json", {"temperature_K": 320, "terms": terms, "energy_unit": "kcal/mol"})
+    write_json(folder / "curves.json", {
+        "temperature_K": 320, "terms": terms, "energy_unit": "kcal/mol", "keys": [], "pairs": [],
+        "sanity": {"angle_amplitude_kT": 7.2, "angle_reference_range_kT": 4.2, "repulsion_at_3_A_kT": [996, 53, 39.2],
+                   "angle_turns_down_outside": False},
+    })  # fmt: skip
+    fits = {"inverted": {"rmse": 9.354, "explained": 0.448, "explained_of_explainable": 0.898},
+            "refined": {"rmse": 9.351, "explained": 0.449, "explained_of_explainable": 0.9}}  # fmt: skip
+    write_json(folder / "summary.json", {
+        "force_noise": 8.914, "refine": {"starts": []}, "temperatures_K": {"320": 1000},
+        "forms": {"angle": "fourier", "dihedral": "spline", "repulsion": "wca", "keyed": "global"},
+        "splits": {split: {"frames": 500, "rms_force": 12.587, **fits} for split in ("train", "validation")},
+    })  # fmt: skip
 
 
 def _train(folder: Path) -> None:
@@ -150,6 +196,8 @@ def _train(folder: Path) -> None:
 def _export(folder: Path) -> None:
     write_json(folder / "manifest.json", {
         "cutoff_A": 12.0, "energy": {"kind": "hybrid", "consists_of": "prior terms plus an Allegro network"},
+        "temperature_K": 320.0, "module": {"loads_in": "jax 0.10.2 and newer"}, "cautions": CAUTIONS,
+        "types": [{"name": "ALA", "trained": False}, {"name": "TYR", "trained": True}],
     })  # fmt: skip
 
 
@@ -287,6 +335,7 @@ def _judge(folder: Path, verdict: str) -> None:
     write_json(folder / "verdict.json", {
         "verdict": verdict, "summary": summary or "All 9 required checks pass.", "reasons": reasons,
         "checks": all_checks, "required": [c["check"] for c in all_checks if c["required"]], "missing": [],
+        "cautions": CAUTIONS,
         "controls": {"reference": {"cln025": {"structure.rmsd": {"verdict": "pass", "reason": "0.17 ± 0.18"}}}},
         "results": {stage: sha(f"out {stage}") for stage in STAGES},
     })  # fmt: skip

@@ -13,7 +13,7 @@ from cgloop.report.page import MAX_FRAME_BYTES, script_json, write_report
 from tests.report.builders import STAGES, write_json, write_run
 
 # The stage that each section between the checks and the provenance shows.
-SECTIONS = ("train", "priors", "parity", "md", "md", "validate", "validate", "validate", "validate")
+SECTIONS = ("prep", "priors", "train", "parity", "md", "md", "validate", "validate", "validate", "validate")
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 

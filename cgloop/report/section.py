@@ -1,0 +1,75 @@
+"""What a part of the page consists of."""
+
+from dataclasses import dataclass, field
+
+from cgloop.report.rows import CheckRow, foremost, worst
+from cgloop.report.style import Figure
+
+MOST_CHECKS = 24
+"""In one section; the table on top has more."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table.
+
+    Attributes:
+        caption: what it says, and in which units.
+        head: of the columns.
+        rows: their cells, text.
+        words: indices of columns that hold words; the first does, all others hold numbers.
+        wide: it needs the whole width of the page.
+    """
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+    words: frozenset[int] = frozenset({0})
+    wide: bool = False
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Attributes:
+        id: anchor.
+        title: heading.
+        intro: what it is about, one or two sentences.
+        stage: whose results it shows; if that stage is missing, it says so.
+        checks: the checks that belong to it.
+        groups: plots by subject; the subject is "" where there is only one.
+        notes: sentences above the plots.
+        tables: below the plots, narrow ones beside them.
+        columns: plots side by side on a wide page.
+        absent: why there is nothing, in words.
+    """
+
+    id: str
+    title: str
+    intro: str
+    stage: str
+    checks: list[CheckRow] = field(default_factory=list)
+    groups: list[tuple[str, list[Figure]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    columns: int = 2
+    absent: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return worst(self.checks)
+
+    @property
+    def foremost(self) -> list[CheckRow]:
+        """The checks that are told one by one."""
+        return foremost(self.checks, MOST_CHECKS)
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [figure for _, figures in self.groups for figure in figures]
+
+
+def ungrouped(figures: list[Figure]) -> list[tuple[str, list[Figure]]]:
+    """Figures as one group without a subject."""
+    return [("", figures)] if figures else []
