@@ -4,13 +4,15 @@ A check says whether something is good. A caution says that something was done, 
 see. A model with cautions may pass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from cgloop.residues import N_TYPES
 
-Kind = Literal["mixed-temperatures", "energy-weights", "excluded-files", "untrained-types", "untrained-protein"]
+Kind = Literal[
+    "mixed-temperatures", "energy-weights", "excluded-files", "untrained-types", "untrained-protein", "trained-protein"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 MOST_NAMES = 6
@@ -59,16 +61,29 @@ def model_cautions(
 
 
 def protein_cautions(proteins: Mapping[str, Mapping[str, Any]]) -> list[Caution]:
-    """Cautions about proteins that were simulated, from their entries (`untrained_types`) in `metrics.json`."""
-    return [
-        Caution(
+    """Cautions about proteins that were simulated.
+
+    Args:
+        proteins: their entries in `metrics.json`: `untrained_types`, and frames of each part in `reference`.
+    """
+    return [caution for name, entry in sorted(proteins.items()) for caution in _of_protein(name, entry)]
+
+
+def _of_protein(name: str, entry: Mapping[str, Any]) -> Iterator[Caution]:
+    if types := entry.get("untrained_types"):
+        yield Caution(
             "untrained-protein",
             f"{name} has residues without training ({_names(types)}): its structural checks are at best inconclusive.",
             {"protein": name, "residue_types": list(types)},
         )
-        for name, entry in sorted(proteins.items())
-        if (types := entry.get("untrained_types"))
-    ]
+    frames = (entry.get("reference") or {}).get("splits") or {}
+    if frames.get("train") and not (frames.get("validation") or frames.get("test")):
+        yield Caution(
+            "trained-protein",
+            f"{name} has no held-out frames: it was trained on, started from training frames, and is compared with "
+            "them. That it does well says nothing about other proteins.",
+            {"protein": name, "frames": dict(frames)},
+        )
 
 
 def _mixed(dataset: Mapping[str, Any]) -> list[Caution]:

@@ -41,8 +41,8 @@ class MonitorConfig(Section):
 class MDConfig(Section):
     """Replicas, lengths and limits of the LAMMPS runs."""
 
-    replicas: int = Field(8, ge=1, le=1000, description="start from different held-out frames")
-    proteins: list[str] | None = Field(None, description="default: all of the data set")
+    replicas: int = Field(8, ge=1, le=1000, description="per protein; start from different held-out frames")
+    proteins: list[str] | None = Field(None, description="default: all that have held-out frames")
     timestep_fs: float = Field(2.0, gt=0)
     temperature_K: float | None = Field(None, gt=0, description="default: the model's; others are reported, not gated")
     minimize: MinimizeConfig = MinimizeConfig()

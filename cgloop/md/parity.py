@@ -20,7 +20,7 @@ from cgloop.export.bundle import load_bundle, read_trained
 from cgloop.interrupt import check_stop
 from cgloop.md.evaluate import compile_model
 from cgloop.md.parity_cases import CASES, Difference, Reference, compare, make_setup
-from cgloop.md.system import System, held_out, spread
+from cgloop.md.system import System, least_seen, spread
 from cgloop.model.hybrid import Params, flatten_params
 from cgloop.progress import progress
 from cgloop.stages import write_json
@@ -108,13 +108,13 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
 
 
 def load_frames(config: Config, reader: DatasetReader) -> list[Frames]:
-    """Held-out frames, spread evenly over the smallest to the largest protein and over time."""
+    """Frames, held-out ones if there are, spread evenly over the smallest to the largest protein and over time."""
     by_size = sorted(reader.names, key=lambda name: (reader.manifest["proteins"][name]["beads"], name))
     chosen = np.linspace(0, len(by_size) - 1, min(MAX_PROTEINS, len(by_size))).round().astype(int)
     quota = -(-config.parity.frames // len(chosen))
     loaded = []
     for name in (by_size[i] for i in chosen):
-        data, split = held_out(reader, name, config.data.temperature_K)
+        data, split = least_seen(reader, name, config.data.temperature_K)
         rows = np.unique(spread(data.n_frames, min(quota, data.n_frames)))
         origins = [f"{split}, replica {data.replica[i]}, frame {data.source_frame[i]}" for i in rows]
         loaded.append(Frames(System.of(data), data.positions[rows].astype(float), origins))

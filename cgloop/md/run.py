@@ -18,7 +18,7 @@ from cgloop.md.evaluate import Compiled, ModelEvaluator, compile_model, edges_pe
 from cgloop.md.minimize import Minimized, minimize_all
 from cgloop.md.noise import Noise
 from cgloop.md.session import lammps_version
-from cgloop.md.system import Subject, System, TermForces, start_frames
+from cgloop.md.system import Subject, System, TermForces, simulated_proteins, start_frames
 from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, Params, term_forces
@@ -29,10 +29,10 @@ log = logging.getLogger("cgloop.md")
 
 
 def md_stage(config: Config, bundle_dir: Path, dataset_dir: Path, out: Path) -> dict[str, Any]:
-    """Run every protein through `minimize`, `nvt` and `nve`, and write `md.json` beside their folders.
+    """Run proteins through `minimize`, `nvt` and `nve`, and write `md.json` beside their folders.
 
     Args:
-        config: section `md`, the temperature, the seed.
+        config: section `md`, which proteins among others, the temperature, the seed.
         bundle_dir: the model, as exported.
         dataset_dir: start frames, reference bond lengths.
         out: folder that exists.
@@ -41,13 +41,13 @@ def md_stage(config: Config, bundle_dir: Path, dataset_dir: Path, out: Path) -> 
         Contents of `md.json`: what was asked, and what became of every replica.
 
     Raises:
-        UserError: damaged bundle or data set, unknown protein, no held-out frames.
+        UserError: damaged bundle or data set, unknown protein, no held-out frames of any.
         Interrupted: stopped on request.
     """
     bundle, reader = load_bundle(bundle_dir), DatasetReader.open(dataset_dir)
     compiled = compile_model(bundle.function, bundle.cutoff_A)
     proteins, timing = {}, {}
-    for name in config.md.proteins or reader.names:
+    for name in simulated_proteins(reader, config.md.proteins, config.data.temperature_K):
         subject = make_subject(config, bundle, compiled, reader, name)
         proteins[name], timing[name] = _run_protein(config, bundle, subject, out / name)
     result = {

@@ -1,7 +1,7 @@
 """One protein as the dynamics see it: beads, bonds, masses, and what its reference data say about both."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +72,11 @@ class System:
 
 @dataclass(frozen=True, eq=False)
 class StartFrames:
-    """Held-out frames that replicas start from.
+    """Frames that replicas start from.
 
     Attributes:
         positions: [R, N, 3] Å.
-        split: `test` or `validation`.
+        split: their part, `test`, `validation` or `train`.
         source_replica, source_frame: int [R], where each comes from.
     """
 
@@ -116,21 +116,51 @@ class Subject:
         return len(self.starts.positions)
 
 
-def held_out(reader: DatasetReader, name: str, temperature_K: float) -> tuple[ProteinData, str]:
-    """Frames that were not trained on: the test split if the protein has one, else validation; and its name.
+PARTS = ("test", "validation", "train")
+"""From what training saw least to what it was fitted to."""
+
+
+def least_seen_part(reader: DatasetReader, name: str, temperature_K: float) -> str | None:
+    """The first of `PARTS` in which a protein has frames at this temperature; None if it has no such frames."""
+    return next((part for part in PARTS if reader.count(name, part, temperature_K)), None)
+
+
+def least_seen(reader: DatasetReader, name: str, temperature_K: float) -> tuple[ProteinData, str]:
+    """The frames of a protein that training saw least of, and the name of their part.
+
+    Those of its test part, else validation. A protein of which all frames are for training has only these: the part
+    says so, and they are never called held out.
 
     Raises:
-        UserError: it has neither at this temperature.
+        UserError: it has no frames at this temperature.
     """
-    for split in ("test", "validation"):
-        frames = reader.load(name, split=split, temperature_K=temperature_K)
-        if frames.n_frames:
-            return frames, split
-    raise UserError(
-        f"no held-out frames of {name} at {temperature_K:g} K",
-        where=reader.folder,
-        remedy="give `data.split` a test or validation part of this protein",
-    )
+    part = least_seen_part(reader, name, temperature_K)
+    if part is None:
+        raise UserError(
+            f"no frames of {name} at {temperature_K:g} K in any part of the data set",
+            where=reader.folder,
+            remedy="change `data.split` or `data.temperature_K`",
+        )
+    return reader.load(name, split=part, temperature_K=temperature_K), part
+
+
+def simulated_proteins(reader: DatasetReader, named: Sequence[str] | None, temperature_K: float) -> list[str]:
+    """Proteins that are simulated: those named, else all with held-out frames, first those of the test part.
+
+    Raises:
+        UserError: no protein has held-out frames.
+    """
+    if named:
+        return list(named)
+    parts = {name: least_seen_part(reader, name, temperature_K) for name in reader.names}
+    found = [name for part in ("test", "validation") for name in reader.names if parts[name] == part]
+    if not found:
+        raise UserError(
+            f"no protein has held-out frames at {temperature_K:g} K",
+            where=reader.folder,
+            remedy="give `data.split` a test or validation part, or name proteins in `md.proteins`",
+        )
+    return found
 
 
 def spread(n_frames: int, n_wanted: int) -> np.ndarray:
@@ -139,10 +169,12 @@ def spread(n_frames: int, n_wanted: int) -> np.ndarray:
 
 
 def start_frames(reader: DatasetReader, name: str, temperature_K: float, n_replicas: int) -> StartFrames:
-    """A different held-out frame for each replica, spread evenly over those that there are."""
-    frames, split = held_out(reader, name, temperature_K)
+    """A different frame for each replica, spread evenly over those that training saw least of."""
+    frames, split = least_seen(reader, name, temperature_K)
+    if split == "train":
+        log.warning("%s has no held-out frames: its replicas start from frames that were trained on", name)
     if frames.n_frames < n_replicas:
-        log.warning("%s: %d replicas start from only %d held-out frames", name, n_replicas, frames.n_frames)
+        log.warning("%s: %d replicas start from only %d %s frames", name, n_replicas, frames.n_frames, split)
     chosen = spread(frames.n_frames, n_replicas)
     return StartFrames(
         frames.positions[chosen].astype(float), split, frames.replica[chosen], frames.source_frame[chosen]

@@ -142,7 +142,8 @@ def read_reference(reader: DatasetReader, name: str, temperature: dict[str, Any]
     """The reference ensemble of a protein: all its frames at the MD's temperature, of every split.
 
     Structure is judged against the whole ensemble, because what it decides is whether the model lives where the
-    protein lives; what was held out matters for force errors.
+    protein lives; what was held out matters for force errors. Of a protein that was not in training these are held-out
+    frames alone; of one that has no others, training frames, which the verdict then says (`cgloop.cautions`).
 
     Raises:
         UserError: no frames at the model's temperature, or frames that are not finite.

@@ -1,15 +1,18 @@
 """The stage `md` on a small protein: its files, that it is reproducible, and what it does with replicas that break."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import MDAnalysis
 import numpy as np
 import pytest
 
+from cgloop.data.dataset import SPLITS, DatasetReader
 from cgloop.errors import Interrupted, UserError
 from cgloop.interrupt import clear_stop, request_stop
 from cgloop.md.run import md_stage
+from cgloop.md.system import simulated_proteins
 from cgloop.stages import digest_files, result_digest
 from tests.md.model_worlds import config, protein, write_world
 
@@ -119,12 +122,37 @@ def test_unknown_protein(prior_world, tmp_path):
         run(prior_world, tmp_path / "out", proteins=["nobody"])
 
 
+def of_part(part, name):
+    one = protein(4, name=name)
+    return replace(one, split=np.full_like(one.split, SPLITS[part]))
+
+
+def test_proteins_that_only_train_are_not_simulated_unless_they_are_named(tmp_path):
+    parts = {"a": "train", "b": "validation", "c": "train", "d": "test"}
+    paths = write_world(tmp_path / "world", "prior-only", [of_part(part, name) for name, part in parts.items()])
+    reader = DatasetReader.open(paths["prep"])
+    assert simulated_proteins(reader, None, 320.0) == ["d", "b"], "the test part first"
+    short = {"replicas": 1, "nvt": {"length_ps": 0.05, "equilibration_ps": 0}, "nve": {"length_ps": 0.05}}
+    result = run(paths, tmp_path / "out", **short)
+    assert {name: one["starts"][0]["start_split"] for name, one in result["proteins"].items()} == {
+        "b": "validation", "d": "test"
+    }  # fmt: skip
+    named = run(paths, tmp_path / "named", proteins=["c"], **short)
+    assert named["proteins"]["c"]["starts"][0]["start_split"] == "train"
+
+
 def test_no_held_out_frames(tmp_path):
-    one = protein()
-    training_only = one.select(split="train")
-    paths = write_world(tmp_path / "world", "prior-only", [training_only])
-    with pytest.raises(UserError, match="no held-out frames of helix"):
+    paths = write_world(tmp_path / "world", "prior-only", [protein().select(split="train")])
+    with pytest.raises(UserError, match=r"no protein has held-out frames at 320 K.*md\.proteins"):
         run(paths, tmp_path / "out")
+
+
+def test_no_frames_at_the_temperature(tmp_path):
+    one = protein()
+    hot = replace(one, temperature_K=np.full_like(one.temperature_K, 400.0))
+    paths = write_world(tmp_path / "world", "prior-only", [hot])
+    with pytest.raises(UserError, match="no frames of helix at 320 K"):
+        run(paths, tmp_path / "out", proteins=["helix"])
 
 
 def test_interrupt(prior_world, tmp_path):

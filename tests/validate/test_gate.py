@@ -163,6 +163,22 @@ def test_cautions_are_passed_on_and_do_not_judge(metrics):
     assert judge({}, REQUIRED)["cautions"] == []
 
 
+@pytest.mark.parametrize(
+    ("frames", "told"),
+    [
+        ({"train": 100, "validation": 0, "test": 0, "unused": 5}, True),
+        ({"train": 100, "validation": 0, "test": 20}, False),
+        ({"train": 0, "validation": 30, "test": 0}, False),
+    ],
+)
+def test_a_protein_without_held_out_frames_is_told(metrics, frames, told):
+    metrics["proteins"]["a"]["reference"] = {"splits": frames}
+    verdict = judge(metrics, REQUIRED)
+    assert [caution["detail"]["protein"] for caution in verdict["cautions"]] == ["a"] * told
+    assert verdict["verdict"] == "pass"
+    assert all("no held-out frames" in caution["text"] for caution in verdict["cautions"])
+
+
 @pytest.mark.parametrize("empty", [{}, {"checks": [], "proteins": {}}, {"checks": None, "controls": None}])
 def test_nothing_measured_fails(empty):
     verdict = judge(empty, REQUIRED)
