@@ -37,7 +37,7 @@ def projection(facts: DataFacts) -> list[Figure]:
         return []
     maps = facts.maps()
     many = len(proteins) > FEW
-    data = [_box(name, proteins) if many else _bars(name, proteins) for name in maps]
+    data = [_bars(name, proteins) for name in maps] if not many else [b for name in maps for b in _box(name, proteins)]
     words = (
         "Mean square of a component of the mapped forces on held-out frames. All maps but `slice` have the same mean: "
     )
@@ -48,7 +48,7 @@ def projection(facts: DataFacts) -> list[Figure]:
     else:
         data.append(_floor(proteins))
         words += " Error bars: one standard error. Black: the noise that is left in the map in use, at most."
-        x = axis("")
+        x = axis("", range=[-0.6, len(proteins) - 0.4], showgrid=False, **_named(proteins))
     frame = layout(x, axis(f"mean square, {SQUARE_UNIT}", rangemode="tozero"), barmode="group")
     frame["showlegend"] = not many
     return [Figure("data-projection", "What the force map bought", words.replace("`", ""), data, frame)]
@@ -57,29 +57,40 @@ def projection(facts: DataFacts) -> list[Figure]:
 def _bars(name: str, proteins: Sequence[ProteinFacts]) -> dict:
     found = [one.squares.get(name, Measured()) for one in proteins]
     return {
-        "type": "bar", "name": name, "x": [one.name for one in proteins], "y": [m.value for m in found],
+        "type": "bar", "name": name, "x": list(range(len(proteins))), "y": [m.value for m in found],
         "error_y": {"type": "data", "array": [m.error for m in found], "color": INK, "thickness": 1.2, "width": 4},
-        "marker": {"color": shade(COLORS.get(name, SERIES[3]))},
-        "hovertemplate": f"%{{x}}, {name}: %{{y:.4g}}<extra></extra>",
+        "marker": {"color": shade(COLORS.get(name, SERIES[3]))}, "text": [one.name for one in proteins],
+        "textposition": "none", "hovertemplate": f"%{{text}}, {name}: %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
 
 
 def _floor(proteins: Sequence[ProteinFacts]) -> dict:
     """Noise of the map in use, squared, across the bars of each protein."""
-    squares = [one.noise.value**2 if one.noise.value is not None else None for one in proteins]
-    size = max(16, 260 // len(proteins))
-    marker = {"line": {"width": 2.5, "color": INK}}
-    return points([one.name for one in proteins], squares, "noise, at most", INK, "line-ew", size=size, marker=marker)
+    x, y = [], []
+    for place, one in enumerate(proteins):
+        square = one.noise.value**2 if one.noise.value is not None else None
+        x += [place - 0.45, place + 0.45, None]
+        y += [square, square, None]
+    return line(x, y, "noise, at most", INK, width=2.5)
 
 
-def _box(name: str, proteins: Sequence[ProteinFacts]) -> dict:
-    values = [one.squares[name].value for one in proteins if name in one.squares]
-    low, first, median, third, high = np.quantile([v for v in values if v is not None], (0.05, 0.25, 0.5, 0.75, 0.95))
-    return {
+def _named(proteins: Sequence[ProteinFacts]) -> dict:
+    """Ticks of an axis on which proteins are numbered."""
+    return {"tickvals": list(range(len(proteins))), "ticktext": [one.name for one in proteins]}
+
+
+def _box(name: str, proteins: Sequence[ProteinFacts]) -> list[dict]:
+    """The distribution of one map's values; nothing where none is known."""
+    values = [v for one in proteins if name in one.squares and (v := one.squares[name].value) is not None]
+    if not values:
+        return []
+    low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
+    box = {
         "type": "box", "name": name, "x": [name], "q1": [_4(first)], "median": [_4(median)], "q3": [_4(third)],
         "lowerfence": [_4(low)], "upperfence": [_4(high)], "line": {"color": COLORS.get(name, SERIES[3])},
         "showlegend": False,
     }  # fmt: skip
+    return [box]
 
 
 def virial(facts: DataFacts) -> list[Figure]:
@@ -106,8 +117,7 @@ def _virial_by_protein(proteins: Sequence[ProteinFacts], maps: Sequence[str]) ->
             "hovertemplate": f"%{{text}}, {name}: %{{x:.2f}}<extra></extra>",
         }
         data.append({**trace, "error_x": bars, **hover})
-    names = {"tickvals": list(range(len(proteins))), "ticktext": [one.name for one in proteins]}
-    y = axis("", ticks="", range=[len(proteins) - 0.4, -0.6], **names)
+    y = axis("", ticks="", range=[len(proteins) - 0.4, -0.6], **_named(proteins))
     frame = with_levels(layout(axis("Σ x·F over −3 (N − 1) kT"), y), level(1.0, "exact", axis_name="x"))
     words = (
         "The virial of exact mean forces has the ratio 1. One standard error; a map that is off by several lets "

@@ -49,7 +49,7 @@ def _intro(facts: DataFacts) -> str:
     for protein in facts.proteins:
         for part, count in protein.parts.items():
             parts[part] = parts.get(part, 0) + count
-    split = listing([f"{parts[part]:,} for {words}" for part, words in _PARTS.items() if parts.get(part)])
+    split = listing([f"{parts[part]:,} {words}" for part, words in _PARTS.items() if parts.get(part)])
     one = len(facts.proteins) == 1
     at = f" The model belongs to {short(facts.temperature_K, 4)} K." if facts.temperature_K else ""
     return (
@@ -58,7 +58,7 @@ def _intro(facts: DataFacts) -> str:
     )
 
 
-_PARTS = {"train": "training", "validation": "validation", "test": "the test", "unused": "no use"}
+_PARTS = {"train": "for training", "validation": "for validation", "test": "for the test", "unused": "unused"}
 
 
 def _notes(facts: DataFacts) -> list[str]:
@@ -78,7 +78,7 @@ def _frames(facts: DataFacts) -> Table:
         [p.name, str(p.beads), f"{p.read:,}", f"{p.kept:,}", *(f"{p.parts.get(part, 0):,}" for part in parts)]
         for p in facts.proteins
     ]
-    head = ["protein", "beads", "frames read", "kept", *(_PARTS[part].removeprefix("the ") for part in parts)]
+    head = ["protein", "beads", "frames read", "kept", *({"train": "training"}.get(part, part) for part in parts)]
     return Table("Frames", head, rows, wide=True)
 
 

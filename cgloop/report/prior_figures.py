@@ -123,7 +123,14 @@ def _keyed_map(keys: list[dict[str, Any]]) -> Figure:
     rows = [[min(value, 2.0 * CEILING) if value is not None else None for value in key["fitted"]] for key in shown]
     colors = [[place, color] for (place, _), (_, color) in zip(style.SEQUENTIAL, style.SEQUENTIAL[::-1], strict=True)]
     map_ = style.heatmap(
-        rows, shown[0]["grid"], names, "U, kcal/mol", colors, (0.0, CEILING), "%{y} at %{x:.0f}°: %{z:.2f} kcal/mol"
+        rows,
+        shown[0]["grid"],
+        names,
+        "U, kcal/mol",
+        colors,
+        (0.0, CEILING),
+        "%{y} at %{x:.0f}°: %{z:.2f} kcal/mol",
+        below=False,
     )
     words = "A row for each key, those with most samples first; dark is where the potential is low."
     if len(keys) > len(shown):

@@ -8,7 +8,7 @@ from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import decimals, short
 from cgloop.report.section import Section, Table, ungrouped
 
-FITS = {"inverted": "inverted", "refined": "inverted, then refined"}
+FITS = {"inverted": "inverted", "refined": "refined"}
 SPLITS = {"train": "training"}
 POWERS = {"power4": "r⁻⁴", "power6": "r⁻⁶", "power12": "r⁻¹²"}
 FORMS = {"fourier": "Fourier", "spline": "spline", "wca": "WCA", "lj": "Lennard-Jones", **POWERS}
@@ -47,8 +47,8 @@ def _notes(summary: dict[str, Any], curves: dict[str, Any]) -> list[str]:
     if len(temperatures) > 1:
         frames = listing([f"{count:,} frames at {one} K" for one, count in temperatures.items()], 8)
         notes.append(
-            f"Inverted at each temperature on its own and averaged: {frames}. Histograms are those of all frames; the "
-            "implied densities are at the model's temperature."
+            f"Parameters were inverted at each temperature on its own and averaged: {frames}. Histograms, and the "
+            "potentials and densities beside them, are those of the model's temperature."
         )
     sanity = curves.get("sanity") or {}
     if sanity.get("angle_amplitude_kT") is not None and sanity.get("angle_reference_range_kT") is not None:

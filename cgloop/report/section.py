@@ -27,6 +27,11 @@ class Table:
     words: frozenset[int] = frozenset({0})
     wide: bool = False
 
+    @property
+    def stacks(self) -> bool:
+        """On a phone its cells stand below each other."""
+        return len(self.words) > 1 or len(self.head) > 5
+
 
 @dataclass
 class Section:

@@ -159,14 +159,16 @@ def heatmap(
     colors: list[list[Any]],
     ends: tuple[float, float],
     hover: str,
+    below: bool = True,
     **more: Any,
 ) -> dict[str, Any]:
-    """A matrix in colours between two ends, with its scale below; None is a gap."""
+    """A matrix in colours between two ends, with its scale below or above it; None is a gap."""
     return {
         "type": "heatmap", "z": [list(row) for row in values], "x": list(x), "y": list(y), "zmin": ends[0],
         "zmax": ends[1], "colorscale": colors, "hovertemplate": f"{hover}<extra></extra>", "hoverongaps": False,
-        "colorbar": {"orientation": "h", "thickness": 9, "len": 0.9, "y": -0.14, "yanchor": "top", "outlinewidth": 0,
-                     "title": {"text": label, "side": "bottom", "font": {"size": 12}}, "nticks": 5},
+        "colorbar": {"orientation": "h", "thickness": 9, "len": 0.9, "outlinewidth": 0,
+                     "title": {"text": label, "side": "bottom" if below else "top", "font": {"size": 12}}, "nticks": 5,
+                     **({"y": -0.14, "yanchor": "top"} if below else {"y": 1.02, "yanchor": "bottom"})},
         **more,
     }  # fmt: skip
 

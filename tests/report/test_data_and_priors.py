@@ -130,7 +130,7 @@ def test_force_errors_of_the_prior_are_in_the_table(cycle):
     section = priors_section.make(cycle)
     rows = {row[0]: row[1:] for row in section.tables[0].rows}
     assert rows["validation, inverted"] == ["9.354", "44.8 %", "89.8 %"]
-    assert rows["validation, inverted, then refined"] == ["9.351", "44.9 %", "90.0 %"]
+    assert rows["validation, refined"] == ["9.351", "44.9 %", "90.0 %"]
     assert rows["training, no model"] == ["12.587", "–", "–"]
     assert "8.914" in section.tables[0].caption
     assert "refined together" in section.intro
