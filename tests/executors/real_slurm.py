@@ -12,8 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgloop.executors.slurm import is_live
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue")
-NODES = ("n1", "n2")
+NODES = {"n1": "small", "n2": "big"}
+"""Their names, and what jobs can ask for as `--constraint`."""
 HOSTS = Path("/etc/hosts")
 PATIENCE_S = 60.0
 
@@ -45,7 +48,7 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 PartitionName=debug Nodes={nodes} Default=YES State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 State=UNKNOWN\n"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 Features={feature} State=UNKNOWN\n"
 
 
 def missing_programs() -> list[str]:
@@ -73,8 +76,7 @@ class Slurm:
 
     def wait(self, job: str, seconds: float = 300.0) -> dict[str, str]:
         """The job's fields once it is neither waiting nor running."""
-        live = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED")
-        wait_until(lambda: self.job(job).get("JobState") not in live, f"end of job {job}", seconds)
+        wait_until(lambda: not is_live(self.job(job).get("JobState", "RUNNING")), f"end of job {job}", seconds)
         return self.job(job)
 
     def logs(self) -> str:
@@ -88,7 +90,10 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
     host = platform.node().split(".")[0]
     ports = _free_ports(1 + len(NODES))
     text = CONF.format(host=host, folder=folder, ctld_port=ports[0], nodes=",".join(NODES))
-    text += "".join(NODE.format(name=n, host=host, port=p) for n, p in zip(NODES, ports[1:], strict=True))
+    text += "".join(
+        NODE.format(name=name, host=host, port=port, feature=feature)
+        for (name, feature), port in zip(NODES.items(), ports[1:], strict=True)
+    )
     (folder / "slurm.conf").write_text(text)
     for name in ("state", *(f"spool.{node}" for node in NODES)):
         (folder / name).mkdir()

@@ -49,7 +49,9 @@ def options(text):
 
 
 def commands(text):
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+    """What it does up to the start of cgloop."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("cd ")) : lines.index("work=$!")]
 
 
 def test_the_jobs_are_the_stages_and_the_verdict():
@@ -74,7 +76,7 @@ def test_five_lines_make_one_job_on_a_hundred_nodes(read):
         "open-mode": "append",
         "output": "/runs/x/slurm/cycle-%j.log",
     }
-    assert commands(job.script)[:2] == [
+    assert commands(job.script) == [
         "cd /home/me || exit 1",
         "/venv/bin/python -m cgloop.cli cycle /runs/x &",
     ]
@@ -125,7 +127,7 @@ def test_overrides_survive_the_resolved_config(read, tmp_path):
 def test_setup_and_command_of_the_user(read):
     config, _ = read("  setup: [module load cuda, source venv/bin/activate]\n  command: cgloop -v\n")
     lines = commands(plan(config)[0].script)
-    assert lines[1:4] == ["module load cuda", "source venv/bin/activate", "cgloop -v cycle /runs/x &"]
+    assert lines[1:] == ["module load cuda", "source venv/bin/activate", "cgloop -v cycle /runs/x &"]
 
 
 def test_a_path_with_a_space_is_quoted(read):
