@@ -2,11 +2,13 @@
 
 import math
 from functools import partial
+from itertools import combinations_with_replacement
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from cgloop.md.session import Session
 from cgloop.model import potentials
@@ -38,11 +40,12 @@ def of_forms(term: str, forms: PriorForms, linked=None, types=None, **changes):
         return np.asarray(forces), float(np.asarray(terms).sum())
 
 
-def pairs_in_lammps(folder, commands: str, charges=(0,) * N_BEADS):
+def pairs_in_lammps(folder, commands: str, charges=(0,) * N_BEADS, types=(1,) * N_BEADS):
     """Forces and energy of a pair style between all beads."""
-    lines = ["pairs", "", f"{N_BEADS} atoms", "1 atom types", *(f"-90 90 {axis}lo {axis}hi" for axis in "xyz"), ""]
-    lines += ["Masses", "", "1 100.0", "", "Atoms # charge", ""]
-    lines += [f"{i + 1} 1 {charges[i]} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(FRAME.tolist())]
+    lines = ["pairs", "", f"{N_BEADS} atoms", f"{max(types)} atom types"]
+    lines += [*(f"-90 90 {axis}lo {axis}hi" for axis in "xyz"), "", "Masses", ""]
+    lines += [*(f"{kind} 100.0" for kind in range(1, max(types) + 1)), "", "Atoms # charge", ""]
+    lines += [f"{i + 1} {types[i]} {charges[i]} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(FRAME.tolist())]
     data = folder / "pairs.data"
     data.write_text("\n".join(lines) + "\n")
     with Session() as session:
@@ -110,6 +113,59 @@ def test_electrostatics_is_coul_debye(tmp_path):
     ours = of_forms("electrostatics", forms, UNLINKED, types, electrostatics=np.array([COULOMB / dielectric, debye_A]))
     commands = f"pair_style coul/debye {1.0 / debye_A!r} {FAR_A}\ndielectric {dielectric}\npair_coeff * *"
     assert_same(ours, pairs_in_lammps(tmp_path, commands, charges))
+
+
+CONTACT_TYPES = np.array([TYPE_ID[n] for n in ("ILE", "LYS", "ILE", "PHE", "LYS", "ILE", "PHE", "PHE", "LYS", "ILE")])
+
+
+def contact_table():
+    """Energies [20, 20] of pairs of types, symmetric, kcal/mol."""
+    random = np.random.default_rng(8).normal(size=(20, 20))
+    return random + random.T
+
+
+def test_contacts_are_pair_tables_of_each_pair_of_types(tmp_path):
+    """The switch from 5 to 9 Å is a regularised incomplete beta function of order (3, 3), its slope the density of that
+    distribution: a table of 20,001 points for each of six pairs of types, good to 1e-6 of the largest force."""
+    r = np.linspace(2.0, 12.0, 20_001)
+    place = (r - 5.0) / 4.0
+    shape, slope = beta.sf(place, 3, 3), beta.pdf(place, 3, 3) / 4.0
+    energies, kinds = contact_table(), sorted(set(CONTACT_TYPES.tolist()))
+    commands = [f"pair_style table spline {len(r)}"]
+    for (i, first), (j, second) in combinations_with_replacement(enumerate(kinds, start=1), 2):
+        path = tmp_path / f"{i}{j}.table"
+        strength = energies[first, second]
+        table(path, r, strength * shape, strength * slope, f"N {len(r)} R 2.0 12.0")
+        commands.append(f"pair_coeff {i} {j} {path} FORM")
+    types = [kinds.index(kind) + 1 for kind in CONTACT_TYPES.tolist()]
+    theirs = pairs_in_lammps(tmp_path, "\n".join(commands), types=types)
+    ours = of_forms("contact", PriorForms(contacts=True), UNLINKED, CONTACT_TYPES, contact_energy=energies)
+    assert_same(ours, theirs)
+
+
+def test_contacts_count_pairs_far_along_the_chain_once():
+    """Plain loops over pairs in NumPy, and central differences of their sum."""
+    linked = np.ones(N_BEADS - 1, bool)
+    linked[7] = False
+    energies = contact_table()
+
+    def energy(x):
+        total = 0.0
+        for i in range(N_BEADS):
+            for j in range(i + 1, N_BEADS):
+                if not linked[i:j].all() or j - i >= 6:
+                    total += energies[CONTACT_TYPES[i], CONTACT_TYPES[j]] * beta.sf(
+                        (math.dist(x[i], x[j]) - 5.0) / 4.0, 3, 3
+                    )
+        return total
+
+    forces = np.zeros((N_BEADS, 3))
+    for place in np.ndindex(forces.shape):
+        step = np.zeros_like(forces)
+        step[place] = 1e-4
+        forces[place] = -(energy(FRAME + step) - energy(FRAME - step)) / 2e-4
+    ours = of_forms("contact", PriorForms(contacts=True), linked, CONTACT_TYPES, contact_energy=energies)
+    assert_same(ours, (forces, energy(FRAME)))
 
 
 def test_harmonic_angles_are_angle_style_harmonic(tmp_path):
