@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cgloop.data.inspect import Finding
+from cgloop.data.protein import SPLITS
 
 MOST_ROWS = 40
 
@@ -13,16 +14,15 @@ def info_text(facts: dict[str, Any]) -> str:
     proteins = facts["proteins"]
     frames = sum(one["frames"] for one in proteins.values())
     beads = sum(one["beads"] * one["frames"] for one in proteins.values())
-    parts: dict[str, int] = {}
-    for one in proteins.values():
-        for part, count in one["frames_per_split"].items():
-            parts[part] = parts.get(part, 0) + count
+    counts = {part: [one["frames_per_split"].get(part, 0) for one in proteins.values()] for part in SPLITS}
+    parts = {part: (sum(found), sum(n > 0 for n in found)) for part, found in counts.items() if any(found)}
     lines = [
         f"{len(proteins)} proteins, {frames} frames, {beads} bead positions; "
         f"{facts['temperature_K']:g} K, projection {facts['projection']}",
-        "frames per part: " + ", ".join(f"{part} {count}" for part, count in parts.items() if count),
+        "frames per part: " + ", ".join(f"{part} {n} of {found} proteins" for part, (n, found) in parts.items()),
         "",
         *_protein_table(proteins),
+        *_map_table(proteins, facts["projection"]),
         "",
         *_residue_table(facts["residues"]),
         *_quarantine_lines(facts["quarantine"]),
@@ -44,6 +44,30 @@ def _protein_table(proteins: dict[str, dict[str, Any]]) -> list[str]:
         )  # fmt: skip
     more = [f"… and {len(proteins) - MOST_ROWS} more, all of them with --json"] if len(proteins) > MOST_ROWS else []
     return [*_table(header, rows), *more, "RMS force and noise: of a component, kcal/mol/Å, at the model's temperature"]
+
+
+def _map_table(proteins: dict[str, dict[str, Any]], in_use: str) -> list[str]:
+    """Mean squared force of every map, as `prep` found it; nothing for data sets that have no such record."""
+    maps = sorted({name for one in proteins.values() for name in one["mean_squared_force"]}, key=_map_order)
+    if not maps:
+        return []
+    rows = []
+    for protein, one in list(proteins.items())[:MOST_ROWS]:
+        found = one["mean_squared_force"]
+        rows.append((protein, *(_with_error(found.get(name) or {}) for name in maps)))
+    header = ("mean squared force", *(f"{name} (in use)" if name == in_use else name for name in maps))
+    note = "(kcal/mol/Å)² a component, on frames at the model's temperature that the map was not fitted to"
+    return ["", *_table(header, rows), note]
+
+
+def _map_order(name: str) -> tuple[int, str]:
+    known = ("slice", "basic", "optimal")
+    return (known.index(name) if name in known else len(known), name)
+
+
+def _with_error(found: dict[str, Any]) -> str:
+    value, error = found.get("value"), found.get("error")
+    return _number(value, 1) + (f" ± {error:.1f}" if value is not None and error is not None else "")
 
 
 def _residue_table(residues: dict[str, dict[str, Any]]) -> list[str]:

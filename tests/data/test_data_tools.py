@@ -65,6 +65,12 @@ def test_info_tells_what_the_frames_say(prepared):
     assert shown.exit_code == 0
     assert "1 proteins, 2000 frames" in shown.stdout
     assert re.search(r"cln025 +10 +2000 +5\.\d\d ± 0\.\d\d +3\.87", shown.stdout)
+    assert "frames per part: train 1000 of 1 proteins, validation 500 of 1 proteins" in shown.stdout
+    squares = found["mean_squared_force"]
+    held_out = protein.forces[protein.split != 0].astype(float)
+    assert squares["optimal"]["value"] == pytest.approx((held_out**2).mean(), rel=1e-5)
+    row = r" +".join(rf"{squares[name]['value']:.1f} ± \d+\.\d" for name in ("slice", "basic", "optimal"))
+    assert re.search(rf"mean squared force +slice +basic +optimal \(in use\)\ncln025 +{row}\n", shown.stdout)
     assert json.loads(run("info", prepared, "--json").stdout) == json.loads(json.dumps(facts))
 
 
