@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_mdcath import build, chain_of, frames_of, write_mdcath
 
-from cgloop.config.data import DataConfig, ForceMapConfig
-from cgloop.data.dataset import DatasetReader
+from cgloop.config.data import DataConfig, ForceMapConfig, SplitConfig
+from cgloop.data.dataset import SPLITS, DatasetReader
 from cgloop.errors import UserError
 from cgloop.prep import fitting
+from cgloop.prep.jobs import make_jobs, run_job
 from cgloop.prep.pipeline import prepare
 
 BY_REPLICA = {"by": "replica", "train": [0, 1], "validation": [2], "test": [3]}
@@ -209,3 +210,33 @@ def test_stored_forces_do_not_depend_on_block_size(seed):
         expected = np.full(100, 18.0)
         expected[frames] = 2.0 * folds
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_the_map_of_a_protein_does_not_depend_on_its_part(tmp_path, long_source, part):
+    """Whole proteins are divided: the map is fitted to the protein's own frames, each mapped without itself."""
+    lists = {
+        "train": {"validation": ["x"]},
+        "validation": {"validation": ["1*"]},
+        "test": {"validation": ["x"], "test": ["1*"]},
+    }
+    found = {}
+    for name in ("train", part):
+        split = {"by": "protein", "min_frames": 5, **lists[name]}
+        config = blocks_config(long_source, force_map={"frames": 150}).model_copy(
+            update={"split": SplitConfig(**split)}
+        )
+        job = make_jobs(config.sources, config, tmp_path / name)[0]
+        found[name] = run_job(job).proteins[0], job.folder / "1abcA00.h5"
+    (as_training, one), (result, other) = found["train"], found[part]
+    assert (as_training.part, result.part) == ("train", part)
+    assert result.projection == as_training.projection
+    assert 140 <= result.projection["fit"]["frames"] <= 150
+    assert result.projection["held_out_frames"] == 400
+    with h5py.File(one) as first, h5py.File(other) as second:
+        assert set(second["split"][:]) == {SPLITS[part]}
+        for name in ("positions", "forces", "force_map"):
+            np.testing.assert_array_equal(first[name][:], second[name][:])
+        stored = second["forces"][:].astype(float)
+    # The reported figure is that of what is stored: no frame is judged by a map that has seen it.
+    assert result.projection["mean_squared_force"]["optimal"]["value"] == pytest.approx((stored**2).mean(), rel=1e-6)
