@@ -152,8 +152,8 @@ def draw_frames() -> None:
 
 
 def draw_splits() -> None:
-    """The two ways to divide trajectories."""
-    picture = Picture(720, 300)
+    """The three ways to divide proteins and trajectories."""
+    picture = Picture(720, 446)
     parts = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
     def bar(y: float, name: str, pieces: Sequence[tuple[float, str]]) -> None:
@@ -171,6 +171,15 @@ def draw_splits() -> None:
     for i, kind in enumerate(("train", "train", "validation", "test")):
         bar(30 + 26 * i, f"replica {i}", [(0.97 if i != 1 else 0.83, kind), *([(0.14, "bad")] if i == 1 else [])])
     picture.text(614, 72, "set aside", "middle", RED, 11)
+    picture.text(110, 312, "by: protein — whole proteins, for a model that is to serve others", "start")
+    proteins = (
+        ("1abcA00", 0.97, "train"),
+        ("2defB01", 0.55, "train"),
+        ("3ghiC02", 0.8, "validation"),
+        ("4jklD00", 0.7, "test"),
+    )
+    for i, (name, share, kind) in enumerate(proteins):
+        bar(322 + 26 * i, name, [(share, kind)])
     picture.text(110, 166, "by: time_block — stretches of each trajectory, gaps between them", "start")
     for i in range(4):
         whole = 0.97 if i != 1 else 0.83
