@@ -11,7 +11,13 @@ from typing import Any, Literal, get_args
 from cgloop.residues import N_TYPES
 
 Kind = Literal[
-    "mixed-temperatures", "energy-weights", "excluded-files", "untrained-types", "untrained-protein", "trained-protein"
+    "mixed-temperatures",
+    "energy-weights",
+    "excluded-files",
+    "untrained-types",
+    "untrained-protein",
+    "trained-protein",
+    "reduced-gate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -84,6 +90,15 @@ def _of_protein(name: str, entry: Mapping[str, Any]) -> Iterator[Caution]:
             "them. That it does well says nothing about other proteins.",
             {"protein": name, "frames": dict(frames)},
         )
+
+
+def gate_cautions(required: Sequence[str], usual: Sequence[str]) -> list[Caution]:
+    """Checks that usually decide a verdict, and did not decide this one."""
+    left_out = [name for name in usual if name not in required]
+    if not left_out:
+        return []
+    text = f"{len(left_out)} of the {len(usual)} checks that usually decide did not: {_names(left_out, len(usual))}."
+    return [Caution("reduced-gate", text, {"checks": left_out})]
 
 
 def _mixed(dataset: Mapping[str, Any]) -> list[Caution]:

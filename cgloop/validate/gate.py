@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cgloop.cautions import protein_cautions
+from cgloop.cautions import gate_cautions, protein_cautions
+from cgloop.config.validate import REQUIRED
 from cgloop.errors import UserError
 from cgloop.validate.artifact import SUBJECT, parity_checks
 from cgloop.validate.controls import CONTROLLED
@@ -32,8 +33,8 @@ def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[
 
     Returns:
         `verdict`, `summary` (plain words), `reasons` (one sentence per required check that did not pass), `cautions`
-        (of the model and of the proteins that were simulated), `checks` (every result, with title and whether it is
-        required), `required`, `missing`, `controls`.
+        (of the model, of the proteins that were simulated, of a gate with fewer checks than usual), `checks` (every
+        result, with title and whether it is required), `required`, `missing`, `controls`.
 
     Raises:
         UserError: a name in `required` is not that of a check.
@@ -51,6 +52,7 @@ def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[
     wanted = _wanted(required, gated)
     found = {(check["check"], check["subject"]): check for check in checks}
     missing = [{"check": name, "subject": subject} for name, subject in wanted if (name, subject) not in found]
+    own = [*protein_cautions(metrics.get("proteins") or {}), *gate_cautions(required, REQUIRED)]
     deciding = [found[key] for key in wanted if key in found]
     verdict = _verdict(deciding, missing, metrics)
     return {
@@ -59,7 +61,7 @@ def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[
         "summary": _summary(verdict, deciding, missing, metrics),
         "reasons": [_sentence(check) for check in deciding if check["verdict"] != "pass"]
         + [f"{_title(entry['check'])} of {entry['subject']}: not measured" for entry in missing],
-        "cautions": [*cautions, *(one.to_json() for one in protein_cautions(metrics.get("proteins") or {}))],
+        "cautions": [*cautions, *(one.to_json() for one in own)],
         "checks": checks,
         "required": list(required),
         "missing": missing,
@@ -164,7 +166,7 @@ def _summary(
     if ungated := _ungated(metrics):
         return ungated[:1].upper() + ungated[1:] + "."
     if verdict == "pass":
-        return f"All {len(deciding)} required checks pass."
+        return f"All {len(deciding)} required checks pass." if len(deciding) > 1 else "The one required check passes."
     failed = [check for check in deciding if check["verdict"] == "fail"]
     open_ = [check for check in deciding if check["verdict"] != "fail" and not _passed(check)]
     total = len(deciding) + len(missing)

@@ -219,7 +219,7 @@ def test_the_card_says_what_the_verdict_says(cycle):
     for expected in ("| temperature | 320 K |", "| residue types in training | TYR |", "broken.h5", "23.280 ± 0.040"):
         assert expected in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") - line.count("\\|") for line in tables} == {3, 6}
+    assert {line.count("|") - line.count("\\|") for line in tables} == {3, 7}
 
 
 def test_cells_of_the_card_stay_in_their_row():

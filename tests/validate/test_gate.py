@@ -163,6 +163,16 @@ def test_cautions_are_passed_on_and_do_not_judge(metrics):
     assert judge({}, REQUIRED)["cautions"] == []
 
 
+def test_a_gate_with_fewer_checks_than_usual_says_so(metrics):
+    metrics["checks"] = [check for check in metrics["checks"] if check["check"] == "parity.forces"]
+    verdict = judge(metrics, ["parity.forces"])
+    assert verdict["verdict"] == "pass"
+    assert verdict["summary"] == "The one required check passes."
+    (caution,) = verdict["cautions"]
+    assert caution["detail"]["checks"] == [name for name in REQUIRED if name != "parity.forces"]
+    assert judge(metrics, [*REQUIRED, "forces.error"])["cautions"] == []
+
+
 @pytest.mark.parametrize(
     ("frames", "told"),
     [
