@@ -1,8 +1,8 @@
 """`train:` force matching."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from cgloop.config.base import Section
 from cgloop.config.optimizer import PhaseConfig
@@ -15,6 +15,13 @@ class GammasConfig(Section):
     network: float = Field(
         0.0, ge=0, description="size of the network's own force: where data say little, the prior decides"
     )
+    prior: float = Field(
+        1e-3, ge=0, description="train_priors: pull to the fitted prior, of the mean squared force per squared kT"
+    )
+
+
+class FineTuningConfig(PhaseConfig):
+    """The second phase: what is not given is as in the first."""
 
 
 class TrainConfig(PhaseConfig):
@@ -46,5 +53,36 @@ class TrainConfig(PhaseConfig):
         le=0.5,
         description="standard deviation of noise on every coordinate of training frames, new each epoch",
     )
+    train_priors: bool = Field(
+        False,
+        description="train the prior with the network, inside its bounds; priors.refine does it before and alone",
+    )
+    fine_tuning: FineTuningConfig | None = Field(
+        None, description="second phase, from the best parameters of the first; keys not given are those of the first"
+    )
+    keep_best: int = Field(1, ge=1, le=20, description="parameters of so many epochs are kept, by validation loss")
     checkpoint_every_s: float = Field(30.0, ge=0)
     eval_batch_size: int = Field(64, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fine_tuning_inherits(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("fine_tuning"), dict):
+            given = {key: data[key] for key in PhaseConfig.model_fields if key in data}
+            data = {**data, "fine_tuning": {**given, **data["fine_tuning"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _noise_leaves_bonds_alone(self):
+        if self.train_priors and self.position_noise_A:
+            raise ValueError("`position_noise_A` and `train_priors` exclude each other: noise would soften the bonds")
+        return self
+
+    @property
+    def phases(self) -> "list[TrainConfig]":
+        """The settings of each phase."""
+        first = self.model_copy(update={"fine_tuning": None})
+        if self.fine_tuning is None:
+            return [first]
+        own = {name: getattr(self.fine_tuning, name) for name in PhaseConfig.model_fields}
+        return [first, first.model_copy(update=own)]

@@ -22,21 +22,21 @@ def export_stage(config: Config, dataset_dir: Path, train_dir: Path, priors_yaml
         config: the temperature, the mapping, and whether temperatures are mixed are read.
         dataset_dir: what the model was trained on.
         train_dir: with model.json, params.safetensors, summary.json.
-        priors_yaml: copied into the bundle.
+        priors_yaml: copied into the bundle, unless the training left a prior of its own.
         out: folder that exists.
 
     Raises:
         UserError: there is no trained model, or no data set.
     """
     model, params = read_trained(train_dir)
-    summary = train_dir / "summary.json"
+    summary, trained_prior = train_dir / "summary.json", train_dir / "priors.yaml"
     manifest = write_bundle(
         out,
         model,
         params,
         temperature_K=config.data.temperature_K,
         mapping=config.data.mapping,
-        priors_yaml=priors_yaml,
+        priors_yaml=trained_prior if trained_prior.is_file() else priors_yaml,
         training=json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else None,
         cautions=_cautions(config, DatasetReader.open(dataset_dir).manifest, model, params),
     )

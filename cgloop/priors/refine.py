@@ -24,6 +24,7 @@ from cgloop.model.graph import Graph, batch_graphs, build_graph
 from cgloop.model.hybrid import Model, prior_forces
 from cgloop.model.terms import PriorForms, PriorParams
 from cgloop.priors.bonded import angle_limits, dihedral_limits
+from cgloop.priors.bounded import free_fields, params_at
 from cgloop.priors.forms import angle_basis, dihedral_basis, repulsion_shape
 from cgloop.priors.inversion import CONTACT_A, CONTACT_KT, Fit, angle_size, rounded, shrunk
 from cgloop.priors.samples import Histogram
@@ -31,16 +32,6 @@ from cgloop.priors.series import fit_linear
 from cgloop.units import thermal_energy
 
 log = logging.getLogger("cgloop.priors")
-
-BOUNDS: dict[str, tuple[float, float]] = {
-    "bond_k": (0.5, 2.0),
-    "bond_r0": (0.98, 1.02),
-    "repulsion_epsilon": (0.5, 4.0),
-    "repulsion_r_min": (0.9, 1.0),
-    "electrostatics": (0.25, 2.0),
-}
-"""Smallest and largest factor on the inverted value. A repulsion may end nearer than the reference's smallest distance,
-never farther, and the projection keeps it strong at contact."""
 
 DISTURBANCE = 0.3
 """Standard deviation of disturbed starts: of coefficients in kT, of bounded parameters in units of the logit."""
@@ -113,7 +104,7 @@ def refine(fit: Fit, config: PriorsConfig, cutoff_A: float, frames: Frames, seed
         def objective(point: dict[str, jax.Array]) -> jax.Array:
             """In units of the mean squared force; the point is zero at the inversion."""
             pull = sum(jnp.sum(value**2) for value in point.values())
-            return deviation(_params_at(point, centre, kT)) / mean_square + settings.restraint * pull
+            return deviation(params_at(point, centre, kT)) / mean_square + settings.restraint * pull
 
         step = _make_step(objective)
         random = np.random.Generator(np.random.Philox(key=seed))
@@ -121,7 +112,7 @@ def refine(fit: Fit, config: PriorsConfig, cutoff_A: float, frames: Frames, seed
         for number in range(settings.starts):
             point = {name: DISTURBANCE * (number > 0) * random.standard_normal(shape) for name, shape in free.items()}
             point, steps, loss = _descend(step, point, settings)
-            found = rounded(project(_params_at(point, centre, kT), fit, config, kT))
+            found = rounded(project(params_at(point, centre, kT), fit, config, kT))
             rms = float(jnp.sqrt(deviation(_arrays(found))))
             starts.append({"steps": steps, "objective": loss, "rms": rms})
             if best is None or rms < best[0]:
@@ -150,36 +141,14 @@ def _loss_of(forms: PriorForms, cutoff_A: float, frames: Frames) -> Callable[[Pr
 
 
 def _free_fields(fit: Fit) -> dict[str, tuple[int, ...]]:
-    """Fields that are refined, with their shapes: those that the forms use and that have data."""
-    forms, samples = fit.forms, fit.samples
-    dihedral = ("dihedral_spline",) if forms.dihedral == "spline" else ("dihedral_cos", "dihedral_sin")
-    used = {
-        "bond_k": samples.n_bonds,
-        "bond_r0": samples.n_bonds,
-        "angle_coeffs": samples.angles.total,
-        **dict.fromkeys(dihedral, samples.dihedrals.total),
-        "repulsion_epsilon": True,
-        "repulsion_r_min": True,
-        "electrostatics": forms.electrostatics,
-        "contact_energy": forms.contacts,
-    }
-    return {name: np.shape(getattr(fit.params, name)) for name, flag in used.items() if flag}
-
-
-def _params_at(point: dict[str, jax.Array], centre: PriorParams, kT: float) -> PriorParams:
-    """Parameters at a point of the search: bounded ones through a sigmoid of their logarithm, others in kT."""
-    changed = {}
-    for name, offset in point.items():
-        value = getattr(centre, name)
-        if name in BOUNDS:
-            low, high = np.log(BOUNDS[name])
-            # A start at the very bound of r_min would not move: begin a little inside.
-            origin = np.clip(-low / (high - low), 0.1, 0.9)
-            place = jax.nn.sigmoid(np.log(origin / (1.0 - origin)) + offset)
-            changed[name] = value * jnp.exp(low + (high - low) * place)
-        else:
-            changed[name] = value + kT * offset
-    return centre._replace(**changed)
+    samples = fit.samples
+    return free_fields(
+        fit.params,
+        fit.forms,
+        bonds=bool(samples.n_bonds),
+        angles=bool(samples.angles.total),
+        dihedrals=bool(samples.dihedrals.total),
+    )
 
 
 def _make_step(objective: Callable[[dict[str, jax.Array]], jax.Array]) -> Callable[..., Any]:

@@ -42,7 +42,7 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
     temperatures = _temperatures(reader, config.priors, temperature_K)
     fits, frames = [], {}
     for one in temperatures:
-        samples, frames[one] = _gather_samples(reader, config.priors.keyed, one)
+        samples, frames[one] = gather_samples(reader, config.priors.keyed, one)
         fits.append(fit_samples(samples, config.priors, one, cutoff_A))
     inverted = mixed_fit(fits, temperature_K)
     fit, refined = inverted, None
@@ -78,7 +78,7 @@ def _temperatures(reader: DatasetReader, config: PriorsConfig, temperature_K: fl
     return sorted({temperature_K} | {one for one, n in counts.items() if n >= config.min_frames})
 
 
-def _gather_samples(reader: DatasetReader, keyed: str, temperature_K: float) -> tuple[Samples, dict[str, int]]:
+def gather_samples(reader: DatasetReader, keyed: str, temperature_K: float) -> tuple[Samples, dict[str, int]]:
     """Distributions of the training frames at one temperature, and the number of frames of each protein."""
     samples, frames = Samples(keyed=keyed), {}
     with progress("priors", len(reader.names), "proteins") as bar:

@@ -15,7 +15,6 @@ from cgloop.train.step import ForceFunction
 
 BLOCKS_PER_TRAJECTORY = 20
 RESAMPLES = 2000
-MODES = ("full", "prior-only", "zero")
 
 
 def predict(forces: ForceFunction, params: Any, frames: FrameSet, shape: Shape) -> np.ndarray:
@@ -101,7 +100,15 @@ def _block_sums(predicted: np.ndarray, reference: np.ndarray, block: np.ndarray,
     return np.bincount(block, weights=np.sum(deviation**2, axis=1), minlength=blocks)
 
 
-def evaluate_forces(frames: FrameSet, full: np.ndarray, prior: np.ndarray, *, split: str, seed: int) -> dict[str, Any]:
+def evaluate_forces(
+    frames: FrameSet,
+    full: np.ndarray,
+    prior: np.ndarray,
+    *,
+    split: str,
+    seed: int,
+    more: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
     """The contents of `forces.json`.
 
     Args:
@@ -109,13 +116,14 @@ def evaluate_forces(frames: FrameSet, full: np.ndarray, prior: np.ndarray, *, sp
         full, prior: forces [B, 3] of the model and of the prior alone on them, kcal/mol/Å.
         split: which frames these are.
         seed: of the bootstrap.
+        more: forces of further modes, by name.
 
     Returns:
         Metrics of each mode over all beads, per residue type and per bead of each protein, each with its count, and
         the RMSE of the full model less that of the prior alone with its 95 % error.
     """
-    modes = {"full": full, "prior-only": prior, "zero": np.zeros_like(prior)}
-    overall = {mode: force_metrics(modes[mode], frames.reference) for mode in MODES}
+    modes = {"full": full, "prior-only": prior, "zero": np.zeros_like(prior), **(more or {})}
+    overall = {mode: force_metrics(forces, frames.reference) for mode, forces in modes.items()}
     frame_of_bead = np.repeat(np.arange(frames.n_frames), frames.beads.counts)
     block = trajectory_blocks(frames)[frame_of_bead]
     return {

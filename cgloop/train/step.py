@@ -51,7 +51,7 @@ class StepResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: (γ_force · loss + γ_network · mean square of the network's force) / scale.
+    """What is minimised: (γ_force · loss + γ_network · mean square of the network's force) / scale + γ_prior · pull.
 
     Attributes:
         forces: of everything that is trained.
@@ -59,6 +59,7 @@ class Objective:
         huber_delta: kcal/mol/Å, see `force_loss`.
         gammas: weights of the terms.
         network: forces of the network alone, if they are not `forces`.
+        restraint: the pull, a function of the parameters.
     """
 
     forces: ForceFunction
@@ -66,6 +67,7 @@ class Objective:
     huber_delta: float | None = None
     gammas: GammasConfig = PLAIN
     network: ForceFunction | None = None
+    restraint: Callable[[Any], jax.Array] | None = None
 
     def gradient(
         self, params: Any, batch: Batch, total: Callable[[Any], Any] = lambda tree: tree
@@ -91,7 +93,12 @@ class Objective:
             return value / divisor / self.scale, sums
 
         (value, sums), gradient = jax.value_and_grad(part, has_aux=True)(params)
-        return total(value), total(gradient), total(sums)
+        value, gradient, sums = total(value), total(gradient), total(sums)
+        if self.restraint is not None and self.gammas.prior:
+            pull, slope = jax.value_and_grad(self.restraint)(params)
+            value += self.gammas.prior * pull
+            gradient = jax.tree.map(lambda a, b: a + self.gammas.prior * b, gradient, slope)
+        return value, gradient, sums
 
 
 def global_norm(tree: Any) -> jax.Array:

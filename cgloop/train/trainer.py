@@ -9,9 +9,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,96 +21,19 @@ from cgloop.config.train import TrainConfig
 from cgloop.errors import Interrupted, UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import Progress, progress
-from cgloop.train.checkpoints import read_checkpoint, write_checkpoint
+from cgloop.train.checkpoints import named_leaves, read_checkpoint, read_tensors, with_leaves, write_checkpoint
+from cgloop.train.checkpoints import write_tensors as write_params
 from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet, Shape, epoch_plan
-from cgloop.train.loss import Sums, mean_loss
+from cgloop.train.loss import mean_loss
 from cgloop.train.optimizers import make_optimizer, own_average, require_groups
+from cgloop.train.position import Arrays, Position, TrainResult
 from cgloop.train.schedules import learning_rate_schedule
-from cgloop.train.step import ForceFunction, Objective, TrainState, initial_state, make_train_step
+from cgloop.train.step import ForceFunction, Objective, initial_state, make_train_step
 
 log = logging.getLogger("cgloop.train")
 
 MAX_DIVERGENCES = 3
-HISTORY_UNITS = {
-    "epoch": "",
-    "train_loss": "(kcal/mol/Å)²",
-    "train_rmse": "kcal/mol/Å",
-    "validation_loss": "(kcal/mol/Å)²",
-    "validation_rmse": "kcal/mol/Å",
-    "learning_rate": "",
-    "gradient_norm": "",
-}
-
-
-class Arrays(NamedTuple):
-    """All arrays of a checkpoint: the state now, at the start of the epoch, and the best averaged parameters."""
-
-    state: TrainState
-    good: TrainState
-    best: Any
-
-
-@dataclass
-class Position:
-    """All plain data of a checkpoint; how far the training is.
-
-    Attributes:
-        fingerprint: of the inputs.
-        serial: checkpoints written so far.
-        epoch: epochs finished.
-        step: steps done in this epoch.
-        loss_total, loss_weight, squared_error, components, gradient_norm: sums over these steps.
-        history: one list per column of `HISTORY_UNITS`.
-        divergences: where a loss or gradient was not finite, and what was done.
-        initial_loss: validation loss of the parameters at the start, (kcal/mol/Å)²; None until it is known.
-        best_epoch, best_loss: lowest validation loss so far; epoch 0 is the start.
-        seconds: wall time of all attempts.
-    """
-
-    fingerprint: str
-    serial: int = 0
-    epoch: int = 0
-    step: int = 0
-    loss_total: float = 0.0
-    loss_weight: float = 0.0
-    squared_error: float = 0.0
-    components: int = 0
-    gradient_norm: float = 0.0
-    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY_UNITS})
-    divergences: list[dict[str, Any]] = field(default_factory=list)
-    initial_loss: float | None = None
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    seconds: float = 0.0
-
-    def add(self, sums: Sums, gradient_norm: float) -> None:
-        self.loss_total += sums.total
-        self.loss_weight += sums.weight
-        self.squared_error += sums.squares
-        self.components += sums.components
-        self.gradient_norm += gradient_norm
-
-    def restart_epoch(self) -> None:
-        self.step, self.components = 0, 0
-        self.loss_total, self.loss_weight, self.squared_error, self.gradient_norm = 0.0, 0.0, 0.0, 0.0
-
-
-@dataclass
-class TrainResult:
-    """What a training leaves.
-
-    Attributes:
-        params: averaged parameters of the epoch with the lowest validation loss.
-        position: with history and best epoch.
-        stopped: why it ended, "all epochs" or "no improvement".
-        timing: compile_s, epoch_s, frames_per_s, total_s.
-    """
-
-    params: Any
-    position: Position
-    stopped: str
-    timing: dict[str, float]
 
 
 class Trainer:
@@ -128,6 +51,11 @@ class Trainer:
         seed: int,
         folder: Path,
         fingerprint: str,
+        network: ForceFunction | None = None,
+        restraint: Callable[[Any], jax.Array] | None = None,
+        finish: Callable[[Any], Any] = lambda params: params,
+        phase: int = 1,
+        first_epoch: int = 0,
         on_step: Callable[[int], None] = lambda step: None,
     ):
         """Continue from the newest checkpoint in `folder`, or start with `params`.
@@ -137,43 +65,54 @@ class Trainer:
             params: where to start.
             training, validation: frames with targets set.
             evaluation_shape: of the batches of validation.
-            config: optimiser, schedule, stopping.
+            config: optimiser, schedule, stopping; of this phase.
             seed: of the order of the frames.
             folder: of the checkpoints.
             fingerprint: of all inputs; other checkpoints are ignored.
+            network: forces of the network alone, if `forces` are of more.
+            restraint: of the parameters, added to the objective.
+            finish: makes of averaged parameters what is validated and kept, of the same structure.
+            phase: number of it, from 1.
+            first_epoch: epochs done in earlier phases.
             on_step: told the number of steps done after each.
         """
+        require_groups(config, params)
         self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
         self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
+        self.finish, self.phase, self.first_epoch = finish, phase, first_epoch
         self._forces = forces
         self.buckets = training.buckets(config.batch_size, config.batch_beads, config.length_buckets)
         self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
-        require_groups(config, params)
         # The gradient is that of the loss over this: its clipping does not depend on units and noise.
         scale = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
         optimizer = make_optimizer(config, self.schedule, scale)
-        objective = Objective(forces, scale, config.huber_delta, config.gammas)
-        step = make_train_step(objective, optimizer, config.ema_decay, own_average(config))
+        objective = Objective(forces, scale, config.huber_delta, config.gammas, network, restraint)
+        self._step = make_train_step(objective, optimizer, config.ema_decay, own_average(config))
         fresh = initial_state(params, optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
-        self._compile(step)
+        self.compile_s = self._work_s = 0.0
         self._started = self._saved = time.monotonic()
-        self._work_s, self._steps_done = 0.0, 0
+        self._steps_done = 0
 
     def _restore(self, fresh: Arrays, fingerprint: str) -> None:
         found = read_checkpoint(self.folder, fresh, fingerprint)
         self.arrays, self.position = fresh, Position(fingerprint)
         if found is not None:
             self.arrays, self.position = found[0], Position(**found[1])
-            log.info("continues in epoch %d after step %d", self.position.epoch + 1, self.position.step)
+            log.info("continues in epoch %d after step %d", self._epoch_number, self.position.step)
 
-    def _compile(self, step: Callable[..., Any]) -> None:
+    @property
+    def _epoch_number(self) -> int:
+        """Of the epoch in work, from 1, counted through all phases."""
+        return self.first_epoch + self.position.epoch + 1
+
+    def _compile(self) -> None:
         start = time.monotonic()
         self._train_steps = []
         for bucket in self.buckets:
             batch = self.training.batch(bucket.frames[: bucket.shape.replicas], bucket.shape)
-            self._train_steps.append(jax.jit(step, donate_argnums=0).lower(self.arrays.state, batch).compile())
+            self._train_steps.append(jax.jit(self._step, donate_argnums=0).lower(self.arrays.state, batch).compile())
         chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
         batch = self.validation.batch(chosen, self.evaluation_shape)
         self._forces(self.arrays.state.ema, batch.positions, batch.graph).block_until_ready()
@@ -187,25 +126,31 @@ class Trainer:
             Interrupted: somebody asked to stop; a checkpoint was written.
             UserError: the loss was not finite three times.
         """
-        with progress("train", total=self.config.epochs * self.n_steps, unit="step") as bar:
-            bar.advance(self.position.epoch * self.n_steps + self.position.step)
-            try:
-                if self.position.initial_loss is None:
-                    self._judge_start()
-                while (stopped := self._finished()) is None:
-                    if not (self._epoch(bar) and self._close_epoch()):
-                        self._recover()
-            except Interrupted:
-                self._save()
-                raise
-        self._save()
+        if (stopped := self._finished()) is None:
+            self._compile()
+            with progress("train", total=self.config.epochs * self.n_steps, unit="step") as bar:
+                bar.advance(self.position.epoch * self.n_steps + self.position.step)
+                stopped = self._run(bar)
+            self._save()
         timing = {
             "compile_s": self.compile_s,
             "epoch_s": self._work_s / max(self._steps_done, 1) * self.n_steps,
-            "frames_per_s": self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9),
+            "frames_per_s": self._speed(),
             "total_s": self.position.seconds,
         }
-        return TrainResult(self.arrays.best, self.position, stopped, timing)
+        return TrainResult(self.arrays.best, self.position, stopped, timing, self._read_kept())
+
+    def _run(self, bar: Progress) -> str:
+        try:
+            if self.position.initial_loss is None:
+                self._judge_start()
+            while (stopped := self._finished()) is None:
+                if not (self._epoch(bar) and self._close_epoch()):
+                    self._recover()
+        except Interrupted:
+            self._save()
+            raise
+        return stopped
 
     def _finished(self) -> str | None:
         if self.position.epoch >= self.config.epochs:
@@ -215,57 +160,58 @@ class Trainer:
 
     def _epoch(self, bar: Progress) -> bool:
         """The steps of an epoch that are still to do; False if one was not finite."""
-        position = self.position
-        plan = epoch_plan(self.buckets, self.training.n_frames, self.seed, position.epoch)
+        position, epoch = self.position, self._epoch_number - 1
+        plan = epoch_plan(self.buckets, self.training.n_frames, self.seed, epoch)
         rmse = position.history["validation_rmse"][-1:] or [math.nan]
         while position.step < self.n_steps:
             check_stop()
             start = time.monotonic()
             bucket, frames = plan[position.step]
-            batch = self.training.batch(frames, self.buckets[bucket].shape, (self.seed, position.epoch))
+            batch = self.training.batch(frames, self.buckets[bucket].shape, (self.seed, epoch))
             state, result = self._train_steps[bucket](self.arrays.state, batch)
             self.arrays = self.arrays._replace(state=state)
             sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
             if not (math.isfinite(sums.total) and math.isfinite(norm)):
                 return False
             position.add(sums, norm)
-            position.step += 1
             self._work_s += time.monotonic() - start
             self._steps_done += 1
             self.on_step(int(state.step))
-            loss = position.loss_total / position.loss_weight
-            bar.advance(1, epoch=position.epoch + 1, loss=loss, val_rmse=rmse[0], frames_per_s=self._speed())
+            bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_s=self._speed())
             self._save_if_due()
         return True
 
     def _speed(self) -> float:
         return self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9)
 
-    def _validate(self) -> tuple[float, float]:
-        """Loss and RMSE of the averaged parameters."""
+    def _validate(self, params: Any) -> tuple[float, float]:
+        """Loss and RMSE."""
         validation = self.validation
-        predicted = predict(self._forces, self.arrays.state.ema, validation, self.evaluation_shape)
+        predicted = predict(self._forces, params, validation, self.evaluation_shape)
         total, weight = mean_loss(predicted, validation.target, validation.bead_weight, self.config.huber_delta)
         squares, components = mean_loss(predicted, validation.target, None, None)
         return total / weight, math.sqrt(squares / components)
 
     def _judge_start(self) -> None:
         """The start is the first candidate: a training that makes nothing better leaves its parameters alone."""
-        loss, _ = self._validate()
+        start = self.finish(self.arrays.state.ema)
+        loss, _ = self._validate(start)
         self.position.initial_loss = loss
+        self.arrays = self.arrays._replace(best=_copy(start))
         if math.isfinite(loss):
             self.position.best_loss = loss
 
     def _close_epoch(self) -> bool:
         """Validate and take stock; False if the validation loss is not finite."""
         position, state = self.position, self.arrays.state
-        loss, rmse = self._validate()
+        candidate = self.finish(state.ema)
+        loss, rmse = self._validate(candidate)
         if not math.isfinite(loss):
             return False
-        position.epoch += 1
         row = {
-            "epoch": position.epoch,
-            "train_loss": position.loss_total / position.loss_weight,
+            "epoch": self._epoch_number,
+            "phase": self.phase,
+            "train_loss": position.train_loss,
             "train_rmse": math.sqrt(position.squared_error / position.components),
             "validation_loss": loss,
             "validation_rmse": rmse,
@@ -274,19 +220,40 @@ class Trainer:
         }
         for name, value in row.items():
             position.history[name].append(value)
+        self._keep(candidate, loss)
+        position.epoch += 1
         best = self.arrays.best
         if loss < position.best_loss:
-            position.best_epoch, position.best_loss, best = position.epoch, loss, _copy(state.ema)
+            position.best_epoch, position.best_loss, best = position.epoch, loss, _copy(candidate)
         position.restart_epoch()
         self.arrays = Arrays(state, _copy(state), best)
         self._save_if_due()
         return True
 
+    def _keep(self, candidate: Any, loss: float) -> None:
+        """Write the parameters of this epoch if they are among the best, and remove what they supersede."""
+        count, kept = self.config.keep_best, self.position.kept
+        if count == 1 or (len(kept) == count and loss >= kept[-1]["loss"]):
+            return
+        name = f"best_{self._epoch_number:06d}.safetensors"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_params(self.folder / name, named_leaves(candidate))
+        ranked = sorted([*kept, {"epoch": self._epoch_number, "loss": loss, "file": name}], key=lambda one: one["loss"])
+        for worse in ranked[count:]:
+            (self.folder / worse["file"]).unlink(missing_ok=True)
+        self.position.kept = ranked[:count]
+
+    def _read_kept(self) -> dict[int, Any]:
+        like = self.arrays.best
+        return {
+            one["epoch"]: with_leaves(like, read_tensors(self.folder / one["file"])[0]) for one in self.position.kept
+        }
+
     def _recover(self) -> None:
         """Go back to the start of the epoch with half the learning rate."""
         position, good = self.position, self.arrays.good
         factor = float(good.rate_factor) * 0.5
-        event = {"epoch": position.epoch + 1, "step": position.step + 1, "rate_factor": factor}
+        event = {"epoch": self._epoch_number, "step": position.step + 1, "rate_factor": factor}
         position.divergences.append(event)
         log.warning(
             "loss or gradient not finite in epoch %(epoch)d, step %(step)d: back to the start of the epoch, "

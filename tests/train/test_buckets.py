@@ -14,7 +14,7 @@ from cgloop.train.loader import FrameSet, epoch_order, epoch_plan
 from cgloop.train.loss import force_loss
 from cgloop.train.optimizers import make_optimizer
 from cgloop.train.schedules import learning_rate_schedule
-from cgloop.train.stage import Sets, _weigh
+from cgloop.train.sets import Sets, weigh
 from cgloop.train.step import Objective, initial_state, make_train_step
 
 CUTOFF_A = 9.0
@@ -149,4 +149,4 @@ def test_weights_by_temperature(make_protein):
 ])  # fmt: skip
 def test_weights_of_what_is_not_there(frames, given_, message):
     with pytest.raises(UserError, match=message):
-        _weigh(Sets(frames, frames, None), TrainConfig(**given_))
+        weigh(Sets(frames, frames, None), TrainConfig(**given_))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_forces import CUTOFF_A, pair_forces, start
 
 from cgloop import interrupt
 from cgloop.config.optimizer import GroupConfig
@@ -16,27 +17,7 @@ from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet
 from cgloop.train.trainer import MAX_DIVERGENCES, Trainer
 
-CUTOFF_A = 9.0
-N_CENTRES = 24
 NOISE = 0.5
-
-
-def pair_forces(params, positions, graph):
-    """A small network that is quick to compile: each pair's energy is a sum of Gaussians of its distance."""
-
-    def energy(positions):
-        vectors = positions[graph.senders] - positions[graph.receivers]
-        square = jnp.where(graph.edge_mask, jnp.sum(vectors**2, axis=-1), 1.0)
-        bumps = jnp.exp(-((jnp.sqrt(square)[:, None] - jnp.linspace(2.0, CUTOFF_A, N_CENTRES)) ** 2) / 0.3)
-        bonded = (graph.separation == 1)[:, None]
-        height = bumps @ params["free"] + jnp.where(bonded, bumps, 0.0) @ params["bonded"]
-        return jnp.sum(jnp.where(graph.edge_mask, height[:, 0], 0.0))
-
-    return -jax.grad(energy)(positions)
-
-
-def start():
-    return {"free": jnp.zeros((N_CENTRES, 1)), "bonded": jnp.zeros((N_CENTRES, 1))}
 
 
 @pytest.fixture(scope="module")

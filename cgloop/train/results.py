@@ -1,0 +1,111 @@
+"""What a training writes: parameters, how they were found, and what they are worth on held-out frames."""
+
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cgloop.checks import jsonable
+from cgloop.model.hybrid import Params, flatten_params, model_to_json, prior_forces
+from cgloop.model.terms import PriorParams
+from cgloop.priors.tables import write_priors
+from cgloop.residues import N_TYPES, RESIDUES
+from cgloop.stages import write_json
+from cgloop.train.checkpoints import write_tensors
+from cgloop.train.evaluate import evaluate_forces, predict
+from cgloop.train.position import HISTORY_UNITS, TrainResult
+from cgloop.train.task import Task
+
+
+def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
+    """Contents of forces.json: on the test frames, or on those of validation if there are none, which it then says.
+
+    `prior-only` is the fitted prior, which the model has to beat; `trained-prior` is its own, if that was trained.
+    """
+    sets, model = task.sets, task.model
+    frames, prior = sets.all()[-1], task.baseline[-1]
+    frozen = model.has_prior and task.space is None
+    full = prior.copy() if frozen else np.zeros_like(prior)
+    if not task.is_empty:
+        full += predict(task.forces, trained, frames, task.shape)
+    more = {}
+    if task.space is not None:
+        alone = jax.jit(partial(prior_forces, replace(model, spec=None, energy="prior-only")))
+        params = {"prior": task.whole(trained)["prior"], "ml": {}}
+        more["trained-prior"] = predict(alone, params, frames, task.shape)
+    split = "validation" if sets.test is None else "test"
+    return evaluate_forces(frames, full, prior, split=split, seed=task.config.run.seed, more=more)
+
+
+def summarise(task: Task, result: TrainResult, judged: dict[str, Any]) -> dict[str, Any]:
+    """Contents of summary.json."""
+    position, model, sets = result.position, task.model, task.sets
+    trained = model.spec.trained_types if model.spec is not None else (False,) * N_TYPES
+    return {
+        "energy": model.energy,
+        "parameters": int(sum(np.size(leaf) for leaf in jax.tree.leaves(result.params))),
+        "prior": "frozen" if task.space is None else "trained",
+        "frames": {
+            "train": sets.training.n_frames,
+            "validation": sets.validation.n_frames,
+            "test": sets.test.n_frames if sets.test else 0,
+        },
+        "proteins": sets.training.names,
+        "trained_types": [r.name for r, flag in zip(RESIDUES, trained, strict=True) if flag],
+        "epochs": position.epoch,
+        "best_epoch": position.best_epoch,
+        "stopped": result.stopped,
+        "divergences": len(position.divergences),
+        "split": judged["split"],
+        **{key: judged[key] for key in ("rmse_full", "rmse_prior", "rmse_zero", "full_minus_prior")},
+    }
+
+
+def write_results(out: Path, task: Task, result: TrainResult, judged: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Write all files of the stage, and remove the checkpoints."""
+    write_tensors(out / "params.safetensors", _flat(task.whole(result.params)))
+    if result.kept:
+        (out / "best").mkdir(exist_ok=True)
+        for epoch, trained in result.kept.items():
+            write_tensors(out / "best" / f"epoch_{epoch:06d}.safetensors", _flat(task.whole(trained)))
+    if task.space is not None:
+        prior = PriorParams(*(np.asarray(value, np.float64) for value in task.whole(result.params)["prior"]))
+        write_priors(out / "priors.yaml", prior, task.space.origin(), task.model.forms)
+    contents = {
+        "model.json": model_to_json(task.model),
+        "history.json": _history(result),
+        "forces.json": judged,
+        "summary.json": summary,
+        "timing.json": result.timing,
+    }
+    for name, data in contents.items():
+        write_json(out / name, jsonable(data))
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+
+
+def _flat(params: Params) -> dict[str, np.ndarray]:
+    return flatten_params({"prior": params["prior"], "ml": jax.tree.map(jnp.asarray, params["ml"])})
+
+
+def _history(result: TrainResult) -> dict[str, Any]:
+    position = result.position
+    return {
+        "columns": position.history,
+        "units": HISTORY_UNITS,
+        "about": {
+            "train_loss": "mean over the epoch's steps, of the parameters as they moved",
+            "validation_loss": "of the averaged parameters at the end of the epoch",
+            "divergences": "epochs that were started again with a smaller learning rate",
+            "kept": "epochs with the lowest validation loss, in best/",
+        },
+        "initial_validation_loss": position.initial_loss,
+        "best_epoch": position.best_epoch,
+        "stopped": result.stopped,
+        "divergences": position.divergences,
+        "kept": [{"epoch": one["epoch"], "validation_loss": one["loss"]} for one in position.kept],
+    }

@@ -1,0 +1,221 @@
+"""What is trained on what: model, frames, targets, starting parameters, and the forces of the part that is trained.
+
+With a frozen prior the network learns what the prior leaves of the forces, computed once per frame. With
+`train_priors` network and prior learn the whole force together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+
+from cgloop.config.root import Config
+from cgloop.data.dataset import DatasetReader
+from cgloop.errors import UserError
+from cgloop.model.hybrid import (
+    Model,
+    Params,
+    build_model,
+    energy_and_forces,
+    ml_forces,
+    model_to_json,
+    prior_forces,
+    unflatten_params,
+)
+from cgloop.model.hybrid import init_params as random_params
+from cgloop.model.terms import PriorForms, PriorParams
+from cgloop.priors.tables import read_prior
+from cgloop.residues import N_TYPES
+from cgloop.stages import digest_file, digest_of
+from cgloop.train.checkpoints import read_tensors
+from cgloop.train.evaluate import predict
+from cgloop.train.loader import FrameSet, Shape, common_shape
+from cgloop.train.prior_space import PriorSpace
+from cgloop.train.sets import Sets, load_sets, weigh
+from cgloop.train.step import ForceFunction
+from cgloop.train.trainer import Trainer
+from cgloop.units import thermal_energy
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a training needs, and how what it trains becomes parameters of the model.
+
+    Attributes:
+        config: the whole config.
+        sets: frames, with targets and weights.
+        shape: of batches of evaluation.
+        baseline: forces of the fitted prior alone on every set, [B, 3], kcal/mol/Å.
+        model: what is trained.
+        params: where the training starts.
+        space: where the prior may go; None if it is frozen.
+        forces: of the trained part, a jitted function of what `trained` gives.
+        fingerprint: of all inputs.
+    """
+
+    config: Config
+    sets: Sets
+    shape: Shape
+    baseline: list[np.ndarray]
+    model: Model
+    params: Params
+    space: PriorSpace | None
+    forces: ForceFunction
+    fingerprint: str
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """Trained parameters at the start: {"ml": …}, and with a trained prior {"prior": point}."""
+        start = {"ml": self.params["ml"]}
+        return start if self.space is None else {**start, "prior": self.space.start}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to train."""
+        return not jax.tree.leaves(self.trained)
+
+    def whole(self, trained: dict[str, Any]) -> Params:
+        """Parameters of the model from trained ones."""
+        prior = self.params["prior"] if self.space is None else self.space.params(trained["prior"])
+        return {"prior": prior, "ml": trained["ml"]}
+
+    def make_trainer(self, **phase: Any) -> Trainer:
+        """A Trainer of this; see `run_phases`."""
+        space = self.space
+        more: dict[str, Any] = {}
+        if space is not None:
+            more = {
+                "network": _network_forces(self.model) if self.model.has_ml else None,
+                "restraint": space.restraint,
+                "finish": lambda params: {**params, "prior": space.finish(params["prior"])},
+            }
+        return Trainer(
+            self.forces,
+            training=self.sets.training,
+            validation=self.sets.validation,
+            evaluation_shape=self.shape,
+            seed=self.config.run.seed,
+            **more,
+            **phase,
+        )
+
+
+def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Path | None = None) -> Task:
+    """Load everything.
+
+    Args:
+        config: `model`, `train`, `priors`, the temperature of `data`, the seed of `run`.
+        dataset_dir: from prep.
+        priors_yaml: from priors.
+        start: params.safetensors of an earlier training; its prior counts only if the prior is trained.
+
+    Raises:
+        UserError: no frames to train on, or parameters to start from that do not fit.
+    """
+    if config.train.train_priors and config.model.energy == "ml-only":
+        raise UserError("`train.train_priors` with `model.energy: ml-only`: there is no prior")
+    reader = DatasetReader.open(dataset_dir)
+    mixed = config.priors.temperatures == "mixed"
+    noise_A = config.train.position_noise_A
+    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed, noise_A)
+    weigh(sets, config.train)
+    shape = common_shape(sets.all(), config.train.eval_batch_size)
+    forms, prior = read_prior(priors_yaml)
+    baseline = _prior_forces_on(sets, forms, prior, config.model.cutoff_A, shape)
+    model = _describe_model(config, sets.training, forms)
+    space = PriorSpace.of(reader, config, forms, prior) if config.train.train_priors else None
+    if model.has_prior and space is None:
+        for frames, forces in zip(sets.all(), baseline, strict=True):
+            frames.set_target(frames.reference - forces)
+    params = random_params(model, prior, jax.random.key(config.run.seed))
+    if start is not None:
+        params, space = _earlier(model, params, space, start)
+    inputs = {
+        "model": model_to_json(model),
+        "train": config.train.model_dump(exclude={"checkpoint_every_s"}),
+        "seed": config.run.seed,
+        "dataset": reader.manifest,
+        "priors": digest_file(priors_yaml),
+        "start": digest_file(start) if start else None,
+    }
+    forces = jax.jit(_trained_forces(model, space))
+    return Task(config, sets, shape, baseline, model, params, space, forces, digest_of(inputs))
+
+
+def _prior_forces_on(
+    sets: Sets, forms: PriorForms, prior: PriorParams, cutoff_A: float, shape: Shape
+) -> list[np.ndarray]:
+    """Forces of the fitted prior alone on every frame of every set."""
+    model = Model(spec=None, energy="prior-only", cutoff_A=cutoff_A, forms=forms)
+    function = jax.jit(partial(prior_forces, model))
+    params = {"prior": jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), prior), "ml": {}}
+    return [predict(function, params, frames, shape) for frames in sets.all()]
+
+
+def _describe_model(config: Config, training: FrameSet, forms: PriorForms) -> Model:
+    """The network's hyper-parameters, those that come from the training frames included."""
+    present = np.unique(training.types)
+    return build_model(
+        config.model,
+        avg_num_neighbors=training.mean_neighbors,
+        trained_types=[kind in present for kind in range(N_TYPES)],
+        energy_scale=_energy_scale(config, training),
+        forms=forms,
+    )
+
+
+def _energy_scale(config: Config, training: FrameSet) -> float:
+    """Unit of the network's output, kcal/mol.
+
+    Beside a prior the network corrects a potential of mean force by energies of the order of kT. Alone it has to hold
+    the bonds, too, whose forces are as large as those of the reference. What the prior leaves of the instantaneous
+    forces would be a bad measure: it is mostly their scatter, which is no force of the model.
+    """
+    if config.model.energy == "hybrid":
+        return thermal_energy(config.data.temperature_K)
+    return float(np.sqrt(np.mean(training.reference.astype(np.float64) ** 2))) or 1.0
+
+
+def _network_forces(model: Model) -> ForceFunction:
+    """Forces of the network as a function of {"ml": …}."""
+    network = replace(model, energy="ml-only") if model.has_ml else model
+    return lambda params, positions, graph: ml_forces(network, {"prior": None, "ml": params["ml"]}, positions, graph)
+
+
+def _trained_forces(model: Model, space: PriorSpace | None) -> Callable[[Any, jax.Array, Any], jax.Array]:
+    """Forces of everything that is trained."""
+    if space is None:
+        return _network_forces(model)
+
+    def forces(params: dict[str, Any], positions: jax.Array, graph: Any) -> jax.Array:
+        whole = {"prior": space.params(params["prior"]), "ml": params["ml"]}
+        return energy_and_forces(model, whole, positions, graph)[1]
+
+    return forces
+
+
+def _earlier(model: Model, params: Params, space: PriorSpace | None, start: Path) -> tuple[Params, PriorSpace | None]:
+    """Network and, if it is trained, prior of an earlier training instead of fresh ones."""
+    remedy = "remove it, or train with the model it was made with"
+    try:
+        earlier = unflatten_params(read_tensors(start)[0])
+    except (OSError, SafetensorError, TypeError) as error:
+        raise UserError(f"parameters cannot be read: {error}", where=start, remedy=remedy) from None
+    if model.has_ml:
+        shapes = [jax.tree.map(np.shape, tree) for tree in (params["ml"], earlier["ml"])]
+        if shapes[0] != shapes[1]:
+            raise UserError("parameters to start from are those of another model", where=start, remedy=remedy)
+        ml = jax.tree.map(lambda new, old: jnp.asarray(old, new.dtype), params["ml"], earlier["ml"])
+        params = {**params, "ml": ml}
+    if space is not None:
+        old, new = earlier["prior"], params["prior"]
+        if any(np.shape(getattr(old, name)) != np.shape(getattr(new, name)) for name in space.start):
+            raise UserError("the prior to start from is one of other forms", where=start, remedy=remedy)
+        space = space.around(old)
+    return params, space
