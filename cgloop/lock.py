@@ -126,8 +126,8 @@ def _stale(holder: dict[str, Any], path: Path) -> str | None:
 
 def _earlier_start(holder: dict[str, Any]) -> str | None:
     """A job that SLURM queues again, after an interruption or because its node died, never runs twice at once."""
-    ours = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
-    if ours[0] is not None and holder.get("job") == ours[0] and holder.get("restart") != ours[1]:
+    job, restart = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
+    if job is not None and holder.get("job") == job and holder.get("restart") not in (None, restart):
         return "that was an earlier start of this job"
     return None
 

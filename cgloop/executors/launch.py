@@ -1,25 +1,36 @@
 """Work of one process that it spreads over all tasks of its SLURM job.
 
 A cycle is one process: it holds the lock and writes the run directory. For training on many devices it starts a step of
-its own on all tasks of the job (`srun … python -m cgloop.train.worker`) and waits for it. So no process ever has to
-guess whether it is one of several, and everything else runs as on a laptop.
+its own on all tasks of the job, `srun … python -m MODULE`, and waits for it. So no process ever has to guess whether it
+is one of several, and everything else runs as on a laptop.
+
+`run_on_tasks` is the side of the process that leads, `run_task` the side of each task:
+
+    # in the stage                                        # cgloop/train/worker.py
+    if (tasks := tasks_of_job()) > 1:                     def main() -> int:
+        run_on_tasks(tasks, "cgloop.train.worker", …)         return run_task(lambda world: train(…, world))
 """
 
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
+from cgloop.console import log_to_file, setup_logging
 from cgloop.errors import ExitCode, Interrupted, UserError
-from cgloop.executors.world import launched
-from cgloop.interrupt import check_stop, stop_requested
+from cgloop.executors.world import World, initialize_world, launched
+from cgloop.interrupt import check_stop, stop_on_signals, stop_requested
 
 log = logging.getLogger("cgloop.executors")
 
 POLL_S = 0.2
+MISTAKE, LOG = "CGLOOP_MISTAKE_FILE", "CGLOOP_LOG_FILE"
+"""Variables that tell a task where to write a mistake of the user, and its log."""
 
 
 def tasks_of_job() -> int:
@@ -33,43 +44,93 @@ def tasks_of_job() -> int:
 def srun_command(tasks: int, command: Sequence[str]) -> list[str]:
     """The step that runs `command` on so many tasks of this job."""
     # No PMI: the processes meet through JAX. Since 22.05 a step does not inherit the job's processors per task.
-    options = [f"--ntasks={tasks}", "--mpi=none", "--kill-on-bad-exit=1", "--wait=0"]
+    options = [f"--ntasks={tasks}", "--mpi=none", "--kill-on-bad-exit=1"]
     if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
         options.append(f"--cpus-per-task={cpus}")
     return ["srun", *options, *command]
 
 
-def run_on_tasks(tasks: int, module: str, arguments: Sequence[str]) -> None:
-    """Run `python -m module arguments` on all tasks of this job, and wait for the end.
+def run_on_tasks(tasks: int, module: str, arguments: Sequence[str], folder: Path, log_file: Path | None = None) -> None:
+    """Run `python -m module arguments`, whose body is `run_task`, on all tasks of this job, and wait for the end.
 
     A request to stop is passed on as SIGUSR1, which srun forwards to every task.
 
+    Args:
+        tasks: how many.
+        module, arguments: what they run.
+        folder: that exists on all nodes; a mistake of the user is passed through it, and nothing stays there.
+        log_file: that the first task appends to.
+
     Raises:
-        UserError: the module ended with exit code 2 (it has said why), or there is no srun.
-        Interrupted: it was asked to stop and did.
-        RuntimeError: it broke.
+        UserError: as a task raised it, or there is no srun.
+        Interrupted: the tasks were asked to stop and did.
+        RuntimeError: a task broke.
     """
     check_stop()
+    mistake = folder.resolve() / ".mistake.json"
+    mistake.unlink(missing_ok=True)
+    environment = {**os.environ, MISTAKE: str(mistake), **({LOG: str(log_file.resolve())} if log_file else {})}
     command = srun_command(tasks, [sys.executable, "-m", module, *arguments])
     log.info("%s on %d tasks", module, tasks)
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
     except FileNotFoundError:
         raise UserError("no srun on the path", remedy="load SLURM in `slurm.setup`") from None
     try:
         stopped = _wait(process)
+        said = _read_mistake(mistake)
     except BaseException:
         process.terminate()
         process.wait()
         raise
+    finally:
+        mistake.unlink(missing_ok=True)
     code = process.returncode
+    if said is not None:
+        raise said
+    # A task that was told to stop before it could listen to signals dies of the signal; nothing is lost.
     if code == ExitCode.INTERRUPTED or (stopped and code in (-signal.SIGUSR1, 128 + signal.SIGUSR1)):
         check_stop()
         raise Interrupted(f"{module} was stopped")
-    if code == ExitCode.BAD_INPUT:
-        raise UserError(f"{module} refused its input", remedy="its message is above")
     if code != 0:
-        raise RuntimeError(f"{module} on {tasks} tasks ended with exit code {code}; its output is above")
+        raise RuntimeError(f"{module} on {tasks} tasks ended with exit code {code}; its output says why")
+
+
+def run_task(work: Callable[[World], object]) -> int:
+    """Body of a program that runs on several tasks: meet the others, work, end so that the leader understands it.
+
+    `work` must be left by all tasks in the same way: a request to stop, which reaches them one after the other, is to
+    be agreed on with `World.any`. A mistake of the user, or of ours, may be raised by one task alone; the others are
+    then ended.
+
+    Returns:
+        The exit code of the process, unless it has to leave at once.
+    """
+    setup_logging()
+    with stop_on_signals():
+        try:
+            world = initialize_world()
+            if world.is_primary and LOG in os.environ:
+                log_to_file(Path(os.environ[LOG]))
+            try:
+                work(world)
+            except Interrupted:
+                # The first to leave would take the others with it: wait until all that is to be written is written.
+                world.barrier("stopped")
+                return ExitCode.INTERRUPTED
+            world.barrier("done")
+            return ExitCode.PASS
+        except UserError as error:
+            _write_mistake(error)
+            code = ExitCode.BAD_INPUT
+        except Exception:
+            log.exception("task %d broke", launched().rank)
+            code = ExitCode.DEFECT
+    # The ordinary way out waits for the others, who wait for us.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
@@ -82,3 +143,24 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
         if stop_requested() and not passed_on:
             process.send_signal(signal.SIGUSR1)
             passed_on = True
+
+
+def _write_mistake(error: UserError) -> None:
+    """For the leader, who tells it once; if there is none, on stderr. The first task that writes wins."""
+    text = json.dumps({"message": error.message, "where": str(error.where or ""), "remedy": error.remedy})
+    if MISTAKE not in os.environ:
+        print(f"error: {error}", file=sys.stderr)
+        return
+    path = Path(os.environ[MISTAKE])
+    draft = path.with_name(f"{path.name}.{launched().rank}")
+    draft.write_text(text, encoding="utf-8")
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
+def _read_mistake(path: Path) -> UserError | None:
+    if not path.exists():
+        return None
+    said = json.loads(path.read_text(encoding="utf-8"))
+    return UserError(said["message"], where=said["where"] or None, remedy=said["remedy"])

@@ -66,6 +66,18 @@ def test_lock_of_another_host_needs_a_decision(tmp_path):
         pass
 
 
+def test_lock_of_an_earlier_start_of_the_same_job_is_taken_over(tmp_path, monkeypatch, caplog):
+    content = {"host": "elsewhere", "pid": 1, "since": "then", "job": "77", "restart": "0", "token": "t"}
+    (tmp_path / "lock.json").write_text(json.dumps(content))
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with pytest.raises(UserError, match="in use by process 1 on elsewhere, job 77"), locked(tmp_path):
+        pass
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with locked(tmp_path):
+        assert json.loads((tmp_path / "lock.json").read_text())["restart"] == "1"
+    assert "an earlier start of this job" in caplog.text
+
+
 def test_heartbeat_moves(tmp_path, monkeypatch):
     monkeypatch.setattr("cgloop.lock.HEARTBEAT_S", 0.05)
     with locked(tmp_path):

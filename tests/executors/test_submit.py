@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cgloop.config.executor import Resources, SlurmConfig, StageResources
 from cgloop.config.load import parse_config
@@ -270,3 +272,19 @@ def test_what_the_script_does_when_it_is_told_to_stop(tmp_path, work, signal, re
     assert told.exists() == requeued
     if requeued:
         assert told.read_text() == "requeue 12\n"
+
+
+def test_the_manual_shows_settings_that_exist(repository, read, tmp_path):
+    text = (repository / "docs" / "cluster.md").read_text()
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    assert len(examples) == 2
+    for example in examples:
+        SlurmConfig.model_validate(example["slurm"])
+    table = text.partition("All settings:")[2].partition("## ")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if line[:2] == "| ")))
+    assert named - {"setting"} == set(SlurmConfig.model_fields) - {"jobs", "stages"}
+    names = text.partition("Names: ")[2].partition(". Keep")[0]
+    (tmp_path / "mine.sbatch").write_text("{{ wrong }}")
+    with pytest.raises(UserError, match=r"known: ") as caught:
+        plan(read("  template: mine.sbatch\n")[0])
+    assert sorted(re.findall(r"`(\w+)`", names)) == caught.value.remedy.removeprefix("known: ").split(", ")

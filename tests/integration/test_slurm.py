@@ -1,6 +1,7 @@
 """Runs under a real SLURM of two nodes on this machine."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -20,6 +21,8 @@ def slurm(tmp_path_factory):
     missing = missing_programs()
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (packages slurm-wlm and munge)")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to run jobs and to name the nodes in /etc/hosts")
     with running_slurm(tmp_path_factory.mktemp("slurm")) as running:
         yield running
 
@@ -158,27 +161,34 @@ def test_tasks_of_srun_meet(slurm, tmp_path, nodes, tasks):
 
 LEAD = """
 import sys
+from pathlib import Path
 from cgloop.errors import Interrupted, UserError
 from cgloop.executors.launch import run_on_tasks, tasks_of_job
 from cgloop.interrupt import stop_on_signals
+folder = Path(sys.argv[1])
 try:
     with stop_on_signals():
-        run_on_tasks(tasks_of_job(), "tests.executors.worker", sys.argv[1:])
-except (Interrupted, UserError) as error:
+        run_on_tasks(tasks_of_job(), "tests.executors.worker", sys.argv[1:], folder, folder / "run.log")
+except (Interrupted, UserError, RuntimeError) as error:
     print(type(error).__name__, error)
 """
 
 
 @pytest.mark.parametrize(
     ("what", "says"),
-    [("meet", ""), ("wait", "Interrupted SIGUSR1 received"), ("refuse", "UserError tests.executors.worker refused")],
+    [
+        ("meet", []),
+        ("wait", ["Interrupted SIGUSR1 received"]),
+        ("refuse", ["UserError a.h5: no such shard (make it)"]),
+        ("break", ["RuntimeError tests.executors.worker on 2 tasks ended with exit code"]),
+    ],
 )
 def test_one_process_leads_the_tasks_of_its_job(slurm, tmp_path, what, says):
     """As a cycle does for training: the batch script runs one process, and that starts the tasks."""
     script = tmp_path / "job.sbatch"
     (tmp_path / "lead.py").write_text(LEAD)
     script.write_text(
-        f"#!/bin/bash\n#SBATCH --nodes=2 --ntasks-per-node=1 --output={tmp_path}/log\n"
+        f"#!/bin/bash\n#SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --output={tmp_path}/log\n"
         f"exec {sys.executable} {tmp_path}/lead.py {tmp_path} {what}\n"
     )
     job = slurm.run("sbatch", "--parsable", script).stdout.strip()
@@ -189,8 +199,11 @@ def test_one_process_leads_the_tasks_of_its_job(slurm, tmp_path, what, says):
     log = (tmp_path / "log").read_text()
     assert exit_code(ended) == 0, log
     assert (tmp_path / "0.txt").read_text() == "rank 0 of 2, 2 devices, sum 3"
-    said = [line for line in log.splitlines() if line.startswith(("Interrupted", "UserError"))]
-    assert [line[: len(says)] for line in said] == ([says] if says else []), log
+    assert (tmp_path / "run.log").read_text().count("met 2") == 1
+    said = [line for line in log.splitlines() if line.startswith(("Interrupted", "UserError", "RuntimeError"))]
+    assert [line[: len(start)] for line, start in zip(said, says, strict=True)] == says, log
+    assert ("ValueError: broken on purpose" in log) == (what == "break")
+    assert not list(tmp_path.glob(".mistake*"))
     if what == "wait":
         assert (tmp_path / "0.stopped").exists()
         assert (tmp_path / "1.stopped").exists()
