@@ -12,7 +12,7 @@ from cgloop.errors import UserError
 
 
 def examine() -> str:
-    """A line for each part: Python, processor, memory, disk, HDF5 locks, JAX, LAMMPS, MPI."""
+    """A line for each part: Python, processor, memory, disk, HDF5 locks, JAX, LAMMPS, MPI, SLURM."""
     parts: dict[str, Callable[[], str]] = {
         "cgloop": lambda: f"{cgloop.__version__} in {Path(cgloop.__file__).parent}",
         "Python": lambda: f"{platform.python_version()} on {platform.platform()}",
@@ -23,6 +23,7 @@ def examine() -> str:
         "JAX": _jax,
         "LAMMPS": _lammps,
         "MPI": _mpi,
+        "SLURM": _slurm,
         "browser": _browser,
     }
     return "\n".join(f"{name:<11}{_line(part)}" for name, part in parts.items())
@@ -126,6 +127,13 @@ def _mpi() -> str:
     found = shutil.which("mpiexec")
     if found is None:
         raise UserError("no mpiexec on the path", remedy="only runs over several ranks need it")
+    return found
+
+
+def _slurm() -> str:
+    found = shutil.which("sbatch")
+    if found is None:
+        raise UserError("no sbatch on the path", remedy="only `cgloop submit` needs it")
     return found
 
 

@@ -4,6 +4,7 @@ Work functions import their rooms when called, so that `cgloop status` and a log
 start neither JAX nor LAMMPS.
 """
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,11 @@ from typing import Any
 import cgloop
 from cgloop.config import Config
 from cgloop.errors import ExitCode, Interrupted, UserError
+from cgloop.executors.launch import tasks_of_job
 from cgloop.rundir import RunDirectory, write_config
 from cgloop.stages import read_record
+
+log = logging.getLogger("cgloop.train")
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ def _priors(context: Context, out: Path) -> None:
 def _train(context: Context, out: Path) -> None:
     from cgloop.train.stage import train_stage
 
+    if (tasks := tasks_of_job()) > 1:
+        log.warning("this job has %d tasks; training uses one of them", tasks)
     priors = context.folder("priors") / "priors.yaml"
     train_stage(context.config, context.folder("prep"), priors, out, init_params=context.previous_params)
 
