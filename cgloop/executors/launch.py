@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,8 +30,8 @@ from cgloop.interrupt import check_stop, stop_on_signals, stop_requested
 log = logging.getLogger("cgloop.executors")
 
 POLL_S = 0.2
-MISTAKE, LOG = "CGLOOP_MISTAKE_FILE", "CGLOOP_LOG_FILE"
-"""Variables that tell a task where to write a mistake of the user, and its log."""
+OUTCOME, LOG = "CGLOOP_OUTCOME_FILE", "CGLOOP_LOG_FILE"
+"""Variables that tell a task where to write how it ended, if not well, and its log."""
 
 
 def tasks_of_job() -> int:
@@ -58,7 +59,7 @@ def run_on_tasks(tasks: int, module: str, arguments: Sequence[str], folder: Path
     Args:
         tasks: how many.
         module, arguments: what they run.
-        folder: that exists on all nodes; a mistake of the user is passed through it, and nothing stays there.
+        folder: that exists on all nodes; how the tasks ended is passed through it, and nothing stays there.
         log_file: that the first task appends to.
 
     Raises:
@@ -67,9 +68,9 @@ def run_on_tasks(tasks: int, module: str, arguments: Sequence[str], folder: Path
         RuntimeError: a task broke.
     """
     check_stop()
-    mistake = folder.resolve() / ".mistake.json"
-    mistake.unlink(missing_ok=True)
-    environment = {**os.environ, MISTAKE: str(mistake), **({LOG: str(log_file.resolve())} if log_file else {})}
+    # A name that was never asked for: a network file system may remember for a minute that a file is not there.
+    outcome = folder.resolve() / f".outcome-{uuid.uuid4().hex}.json"
+    environment = {**os.environ, OUTCOME: str(outcome), **({LOG: str(log_file.resolve())} if log_file else {})}
     command = srun_command(tasks, [sys.executable, "-m", module, *arguments])
     log.info("%s on %d tasks", module, tasks)
     try:
@@ -78,20 +79,20 @@ def run_on_tasks(tasks: int, module: str, arguments: Sequence[str], folder: Path
         raise UserError("no srun on the path", remedy="load SLURM in `slurm.setup`") from None
     try:
         stopped = _wait(process)
-        said = _read_mistake(mistake)
+        said = _read_outcome(outcome)
     except BaseException:
         process.terminate()
         process.wait()
         raise
     finally:
-        mistake.unlink(missing_ok=True)
+        outcome.unlink(missing_ok=True)
     code = process.returncode
     if said is not None:
         raise said
-    # A task that was told to stop before it could listen to signals dies of the signal; nothing is lost.
-    if code == ExitCode.INTERRUPTED or (stopped and code in (-signal.SIGUSR1, 128 + signal.SIGUSR1)):
+    # A task that was told to stop before it could listen to signals dies of the signal, and srun ends the others;
+    # nothing is lost.
+    if stopped and code - 128 in (signal.SIGUSR1, signal.SIGTERM):
         check_stop()
-        raise Interrupted(f"{module} was stopped")
     if code != 0:
         raise RuntimeError(f"{module} on {tasks} tasks ended with exit code {code}; its output says why")
 
@@ -114,14 +115,18 @@ def run_task(work: Callable[[World], object]) -> int:
                 log_to_file(Path(os.environ[LOG]))
             try:
                 work(world)
-            except Interrupted:
-                # The first to leave would take the others with it: wait until all that is to be written is written.
+            except Interrupted as error:
                 world.barrier("stopped")
-                return ExitCode.INTERRUPTED
+                # srun ends all tasks when one leaves with an error, also while another is still on its way out.
+                if not _write_outcome({"interrupted": str(error)}, world.is_primary):
+                    return ExitCode.INTERRUPTED
+                return ExitCode.PASS
             world.barrier("done")
             return ExitCode.PASS
         except UserError as error:
-            _write_mistake(error)
+            mistake = {"message": error.message, "where": str(error.where or ""), "remedy": error.remedy}
+            if not _write_outcome(mistake):
+                print(f"error: {error}", file=sys.stderr)
             code = ExitCode.BAD_INPUT
         except Exception:
             log.exception("task %d broke", launched().rank)
@@ -145,22 +150,24 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
             passed_on = True
 
 
-def _write_mistake(error: UserError) -> None:
-    """For the leader, who tells it once; if there is none, on stderr. The first task that writes wins."""
-    text = json.dumps({"message": error.message, "where": str(error.where or ""), "remedy": error.remedy})
-    if MISTAKE not in os.environ:
-        print(f"error: {error}", file=sys.stderr)
-        return
-    path = Path(os.environ[MISTAKE])
-    draft = path.with_name(f"{path.name}.{launched().rank}")
-    draft.write_text(text, encoding="utf-8")
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+def _write_outcome(outcome: dict[str, str | None], wanted: bool = True) -> bool:
+    """Tell the leader how it ended; the first task that writes wins. False if there is no leader."""
+    if OUTCOME not in os.environ:
+        return False
+    if wanted:
+        path = Path(os.environ[OUTCOME])
+        draft = path.with_name(f"{path.name}.{launched().rank}")
+        draft.write_text(json.dumps(outcome), encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return True
 
 
-def _read_mistake(path: Path) -> UserError | None:
+def _read_outcome(path: Path) -> UserError | Interrupted | None:
     if not path.exists():
         return None
     said = json.loads(path.read_text(encoding="utf-8"))
+    if "interrupted" in said:
+        return Interrupted(said["interrupted"])
     return UserError(said["message"], where=said["where"] or None, remedy=said["remedy"])

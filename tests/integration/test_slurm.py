@@ -178,7 +178,7 @@ except (Interrupted, UserError, RuntimeError) as error:
     ("what", "says"),
     [
         ("meet", []),
-        ("wait", ["Interrupted SIGUSR1 received"]),
+        ("wait", ["Interrupted agreed"]),
         ("refuse", ["UserError a.h5: no such shard (make it)"]),
         ("break", ["RuntimeError tests.executors.worker on 2 tasks ended with exit code"]),
     ],
@@ -203,7 +203,7 @@ def test_one_process_leads_the_tasks_of_its_job(slurm, tmp_path, what, says):
     said = [line for line in log.splitlines() if line.startswith(("Interrupted", "UserError", "RuntimeError"))]
     assert [line[: len(start)] for line, start in zip(said, says, strict=True)] == says, log
     assert ("ValueError: broken on purpose" in log) == (what == "break")
-    assert not list(tmp_path.glob(".mistake*"))
+    assert not list(tmp_path.glob(".outcome*"))
     if what == "wait":
         assert (tmp_path / "0.stopped").exists()
         assert (tmp_path / "1.stopped").exists()
