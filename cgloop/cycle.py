@@ -199,7 +199,7 @@ def _closing_lines(run: RunDirectory, verdict: dict[str, Any], page: Path) -> tu
 
 
 def _figures(verdict: dict[str, Any]) -> str:
-    """The few numbers that everybody asks for first."""
+    """The few numbers that everybody asks for first; of several proteins the worst."""
     wanted = {
         "forces.error": "force RMSE {value:.3f} (prior only {reference:.3f}) kcal/mol/Å",
         "stability.survival": "survival {value:.0%}",
@@ -207,11 +207,14 @@ def _figures(verdict: dict[str, Any]) -> str:
         "structure.q": "Q differs by {value:.2f} ± {error:.2f}",
     }
     parts = []
-    for check in verdict["checks"]:
-        form = wanted.get(check["check"])
-        if form and check["value"] is not None and check["error"] is not None:
-            reference = check["reference"] if check["reference"] is not None else float("nan")
-            parts.append(form.format(value=check["value"], error=check["error"], reference=reference))
+    for name, form in wanted.items():
+        found = [c for c in verdict["checks"] if c["check"] == name and None not in (c["value"], c["error"])]
+        if not found:
+            continue
+        worst = min(found, key=lambda c: c["value"] if name == "stability.survival" else -abs(c["value"]))
+        reference = worst["reference"] if worst["reference"] is not None else float("nan")
+        text = form.format(value=worst["value"], error=worst["error"], reference=reference)
+        parts.append(f"{text} ({worst['subject']})" if len(found) > 1 else text)
     return ", ".join(parts) or "none were measured"
 
 

@@ -42,7 +42,8 @@ class MDConfig(Section):
     """Replicas, lengths and limits of the LAMMPS runs."""
 
     replicas: int = Field(8, ge=1, le=1000, description="per protein; start from different held-out frames")
-    proteins: list[str] | None = Field(None, description="default: all that have held-out frames")
+    proteins: list[str] | None = Field(None, description="default: those that have held-out frames, up to max_proteins")
+    max_proteins: int = Field(8, ge=1, description="test part first, spread from the smallest to the largest protein")
     timestep_fs: float = Field(2.0, gt=0)
     temperature_K: float | None = Field(None, gt=0, description="default: the model's; others are reported, not gated")
     minimize: MinimizeConfig = MinimizeConfig()

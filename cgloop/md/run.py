@@ -47,7 +47,7 @@ def md_stage(config: Config, bundle_dir: Path, dataset_dir: Path, out: Path) -> 
     bundle, reader = load_bundle(bundle_dir), DatasetReader.open(dataset_dir)
     compiled = compile_model(bundle.function, bundle.cutoff_A)
     proteins, timing = {}, {}
-    for name in simulated_proteins(reader, config.md.proteins, config.data.temperature_K):
+    for name in simulated_proteins(reader, config.md, config.data.temperature_K):
         subject = make_subject(config, bundle, compiled, reader, name)
         proteins[name], timing[name] = _run_protein(config, bundle, subject, out / name)
     result = {

@@ -1,12 +1,13 @@
 """One protein as the dynamics see it: beads, bonds, masses, and what its reference data say about both."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cgloop.config.md import MDConfig
 from cgloop.data.dataset import DatasetReader, ProteinData
 from cgloop.errors import UserError
 from cgloop.md.evaluation import Evaluate
@@ -144,23 +145,38 @@ def least_seen(reader: DatasetReader, name: str, temperature_K: float) -> tuple[
     return reader.load(name, split=part, temperature_K=temperature_K), part
 
 
-def simulated_proteins(reader: DatasetReader, named: Sequence[str] | None, temperature_K: float) -> list[str]:
-    """Proteins that are simulated: those named, else all with held-out frames, first those of the test part.
+def simulated_proteins(reader: DatasetReader, config: MDConfig, temperature_K: float) -> list[str]:
+    """Proteins that are simulated: those named, else those with held-out frames, first those of the test part.
+
+    Of more than `max_proteins` so many, spread over the sizes of each part.
 
     Raises:
         UserError: no protein has held-out frames.
     """
-    if named:
-        return list(named)
+    if config.proteins:
+        return list(config.proteins)
     parts = {name: least_seen_part(reader, name, temperature_K) for name in reader.names}
-    found = [name for part in ("test", "validation") for name in reader.names if parts[name] == part]
+    found: list[str] = []
+    for part in ("test", "validation"):
+        names = [name for name in reader.names if parts[name] == part]
+        found += _spread_over_sizes(reader, names, config.max_proteins - len(found))
     if not found:
         raise UserError(
             f"no protein has held-out frames at {temperature_K:g} K",
             where=reader.folder,
             remedy="give `data.split` a test or validation part, or name proteins in `md.proteins`",
         )
+    held_out = sum(part in ("test", "validation") for part in parts.values())
+    if held_out > len(found):
+        log.info("%d of %d proteins with held-out frames are simulated (`md.max_proteins`)", len(found), held_out)
     return found
+
+
+def _spread_over_sizes(reader: DatasetReader, names: list[str], at_most: int) -> list[str]:
+    if len(names) <= at_most:
+        return names
+    by_size = sorted(names, key=lambda name: (reader.manifest["proteins"][name]["beads"], name))
+    return [by_size[i] for i in spread(len(by_size), at_most)] if at_most else []
 
 
 def spread(n_frames: int, n_wanted: int) -> np.ndarray:

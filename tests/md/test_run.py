@@ -8,6 +8,7 @@ import MDAnalysis
 import numpy as np
 import pytest
 
+from cgloop.config.md import MDConfig
 from cgloop.data.dataset import SPLITS, DatasetReader
 from cgloop.errors import Interrupted, UserError
 from cgloop.interrupt import clear_stop, request_stop
@@ -122,8 +123,8 @@ def test_unknown_protein(prior_world, tmp_path):
         run(prior_world, tmp_path / "out", proteins=["nobody"])
 
 
-def of_part(part, name):
-    one = protein(4, name=name)
+def of_part(part, name, beads=4):
+    one = protein(beads, name=name)
     return replace(one, split=np.full_like(one.split, SPLITS[part]))
 
 
@@ -131,7 +132,7 @@ def test_proteins_that_only_train_are_not_simulated_unless_they_are_named(tmp_pa
     parts = {"a": "train", "b": "validation", "c": "train", "d": "test"}
     paths = write_world(tmp_path / "world", "prior-only", [of_part(part, name) for name, part in parts.items()])
     reader = DatasetReader.open(paths["prep"])
-    assert simulated_proteins(reader, None, 320.0) == ["d", "b"], "the test part first"
+    assert simulated_proteins(reader, MDConfig(), 320.0) == ["d", "b"], "the test part first"
     short = {"replicas": 1, "nvt": {"length_ps": 0.05, "equilibration_ps": 0}, "nve": {"length_ps": 0.05}}
     result = run(paths, tmp_path / "out", **short)
     assert {name: one["starts"][0]["start_split"] for name, one in result["proteins"].items()} == {
@@ -139,6 +140,19 @@ def test_proteins_that_only_train_are_not_simulated_unless_they_are_named(tmp_pa
     }  # fmt: skip
     named = run(paths, tmp_path / "named", proteins=["c"], **short)
     assert named["proteins"]["c"]["starts"][0]["start_split"] == "train"
+
+
+def test_of_many_proteins_some_of_every_size_are_simulated(tmp_path):
+    sizes = {"a": 9, "b": 4, "c": 6, "d": 5, "e": 7}
+    proteins = [of_part("validation" if name == "b" else "test", name, beads) for name, beads in sizes.items()]
+    reader = DatasetReader.open(write_world(tmp_path / "world", "prior-only", proteins)["prep"])
+
+    def chosen(at_most):
+        return simulated_proteins(reader, MDConfig(max_proteins=at_most), 320.0)
+
+    assert chosen(3) == ["d", "e", "a"]
+    assert chosen(4) == ["a", "c", "d", "e"], "all of the test part"
+    assert chosen(5) == ["a", "c", "d", "e", "b"]
 
 
 def test_no_held_out_frames(tmp_path):
