@@ -127,32 +127,47 @@ def tiles(cycle: CycleFiles) -> list[dict[str, str]]:
                 f"prior alone {_plain(forces.get('rmse_prior'))}, no model {_plain(forces.get('rmse_zero'))}",
             )
         )
-    for check in cycle.check("stability.survival")[:1]:
-        detail = check.get("detail") or {}
-        fractions = detail.get("fractions") or []
+    survival = [check.get("detail") or {} for check in cycle.check("stability.survival")]
+    if survival:
+        fractions = [part for detail in survival for part in detail.get("fractions") or []]
+        survived, asked = (sum(detail.get(key) or 0.0 for detail in survival) for key in ("survived_ns", "asked_ns"))
         whole = sum(part >= 1 for part in fractions)
         found.append(
             _tile(
                 "Survival",
                 f"{whole} of {len(fractions)}",
                 "replica runs in NVT and NVE",
-                f"{_plain(detail.get('survived_ns'))} of {_plain(detail.get('asked_ns'))} ns",
+                f"{_plain(survived)} of {_plain(asked)} ns",
             )
         )
     found += _means(cycle)
     for name, title, unit in (("structure.rmsd", "RMSD to native", "Å"), ("structure.q", "Native contacts Q", "")):
-        for check in cycle.check(name)[:1]:
+        for check, of in _worst(cycle, name):
             detail = check.get("detail") or {}
             if detail.get("mean_model") is not None:
                 found.append(
                     _tile(
                         title,
                         f"{short(detail['mean_model'])} {unit}".strip(),
-                        "mean in NVT",
+                        f"mean in NVT{of}",
                         f"reference {_plain(detail.get('mean_reference'), 3)} {unit}".strip(),
                     )
                 )
-    return found  # fmt: skip
+    return found
+
+
+def _worst(cycle: CycleFiles, name: str) -> list[tuple[dict[str, Any], str]]:
+    """The result of a check that is worst among the proteins, and whose it is; nothing if it was not measured."""
+    results = cycle.check(name)
+    if len(results) < 2:
+        return [(check, "") for check in results]
+
+    def badness(check: dict[str, Any]) -> tuple[int, float]:
+        verdict = check.get("verdict")
+        return -ORDER.index(verdict) if verdict in ORDER else -len(ORDER), abs(check.get("value") or 0.0)
+
+    check = max(results, key=badness)
+    return [(check, f", {check['subject']}: worst of {len(results)} proteins")]
 
 
 def _means(cycle: CycleFiles) -> list[dict[str, str]]:
@@ -163,11 +178,11 @@ def _means(cycle: CycleFiles) -> list[dict[str, str]]:
     )
     found = []
     for name, title, value, error, unit, words, beside, context in kinds:
-        for check in cycle.check(name)[:1]:
+        for check, of in _worst(cycle, name):
             known = {**check, **(check.get("detail") or {})}
             if known.get(value) is not None:
                 measured = with_error(known[value], known.get(error), unit)
-                found.append(_tile(title, measured, words, context.format(_plain(known.get(beside), 3))))
+                found.append(_tile(title, measured, words + of, context.format(_plain(known.get(beside), 3))))
     return found
 
 

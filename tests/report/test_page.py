@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from cgloop.report.gather import CycleFiles
 from cgloop.report.page import MAX_FRAME_BYTES, script_json, write_report
+from cgloop.report.summary import tiles
 from tests.report.builders import STAGES, write_json, write_run
 
 # The stage that each section between the checks and the provenance shows.
@@ -265,3 +267,29 @@ def test_an_unwritable_place_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_report(tmp_path / "file" / "run")
+
+
+def test_of_several_proteins_the_tiles_show_the_worst(tmp_path):
+    def drift(subject, slope, verdict):
+        detail = {"mean_slope": slope}
+        return {"check": "nve.drift", "subject": subject, "value": abs(slope), "error": 0.1, "verdict": verdict,
+                "threshold": 0.4, "detail": detail}  # fmt: skip
+
+    def survival(subject, fractions):
+        detail = {"fractions": fractions, "survived_ns": 0.1 * sum(fractions), "asked_ns": 0.1 * len(fractions)}
+        return {"check": "stability.survival", "subject": subject, "value": min(fractions), "error": 0.0,
+                "verdict": "pass" if min(fractions) == 1 else "fail", "detail": detail}  # fmt: skip
+
+    checks = [
+        drift("long", -0.3, "inconclusive"),
+        drift("short", 0.9, "fail"),
+        drift("middle", 0.35, "inconclusive"),
+        survival("long", [1.0, 1.0]),
+        survival("short", [1.0, 0.5]),
+    ]
+    (tmp_path / "verdict.json").write_text(json.dumps({"verdict": "fail", "checks": checks}))
+    shown = {tile["name"]: tile for tile in tiles(CycleFiles(0, tmp_path))}
+    assert shown["Energy drift"]["value"] == "0.90 ± 0.10"
+    assert "short: worst of 3 proteins" in shown["Energy drift"]["unit"]
+    assert shown["Survival"]["value"] == "3 of 4"
+    assert shown["Survival"]["context"] == "0.35 of 0.4 ns"
