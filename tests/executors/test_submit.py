@@ -257,10 +257,9 @@ def test_what_the_script_does_when_it_is_told_to_stop(tmp_path, work, signal, re
     worker = tmp_path / "work.sh"
     worker.write_text(WORK[work].format(signal=signal) + "\n")
     told = tmp_path / "told"
-    programs = {"scontrol": f'echo "$@" > {told}', "sleep": 'exec /bin/sleep "${1/60/0}"'}
-    for name, line in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
-        (tmp_path / name).chmod(0o755)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/bash\necho "$@" > {told}\n')
+    scontrol.chmod(0o755)
     config = SlurmConfig(command=f"bash {worker}")
     (job,) = script.plan_jobs(config, tmp_path, "x", JOBS, tmp_path, "python")
     environment = {
