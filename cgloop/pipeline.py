@@ -4,7 +4,6 @@ Work functions import their rooms when called, so that `cgloop status` and a log
 start neither JAX nor LAMMPS.
 """
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.launch import tasks_of_job
 from cgloop.rundir import RunDirectory, write_config
 from cgloop.stages import read_record
-
-log = logging.getLogger("cgloop.train")
 
 
 @dataclass(frozen=True)
@@ -117,12 +114,16 @@ def _priors(context: Context, out: Path) -> None:
 
 
 def _train(context: Context, out: Path) -> None:
-    from cgloop.train.stage import train_stage
-
+    """In this process with all its devices, or on all tasks of the SLURM job that it leads."""
+    given = (context.config, context.folder("prep"), context.folder("priors") / "priors.yaml", out)
     if (tasks := tasks_of_job()) > 1:
-        log.warning("this job has %d tasks; training uses one of them", tasks)
-    priors = context.folder("priors") / "priors.yaml"
-    train_stage(context.config, context.folder("prep"), priors, out, init_params=context.previous_params)
+        from cgloop.train.worker import train_on_tasks
+
+        train_on_tasks(tasks, *given, init_params=context.previous_params, log_file=context.run.log)
+    else:
+        from cgloop.train.stage import train_stage
+
+        train_stage(*given, init_params=context.previous_params)
 
 
 def _export(context: Context, out: Path) -> None:

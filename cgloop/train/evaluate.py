@@ -17,21 +17,32 @@ BLOCKS_PER_TRAJECTORY = 20
 RESAMPLES = 2000
 
 
-def predict(forces: ForceFunction, params: Any, frames: FrameSet, shape: Shape) -> np.ndarray:
-    """Forces on every frame of a set, in its flat bead order: float32 [B, 3].
+def predict(
+    forces: ForceFunction,
+    params: Any,
+    frames: FrameSet,
+    shape: Shape,
+    chosen: np.ndarray | None = None,
+    stops: bool = True,
+) -> np.ndarray:
+    """Forces on frames of a set, in its flat bead order: float32 [B, 3]; 0 on frames that are not chosen.
 
     Args:
         forces: compiled function (params, positions, graph) -> forces.
         params: handed to it.
         frames: any set.
         shape: of the batches, at least what the set needs for `shape.replicas` frames.
+        chosen: indices of frames; None for all.
+        stops: whether a request to stop is obeyed here.
     """
-    out = np.empty_like(frames.reference)
-    for start in range(0, frames.n_frames, shape.replicas):
-        check_stop()
-        chosen = np.arange(start, min(start + shape.replicas, frames.n_frames))
-        batch = frames.batch(chosen, shape)
-        bead, _ = frames.beads.take(chosen)
+    chosen = np.arange(frames.n_frames) if chosen is None else chosen
+    out = np.zeros_like(frames.reference)
+    for start in range(0, len(chosen), shape.replicas):
+        if stops:
+            check_stop()
+        part = chosen[start : start + shape.replicas]
+        batch = frames.batch(part, shape)
+        bead, _ = frames.beads.take(part)
         out[bead] = np.asarray(forces(params, batch.positions, batch.graph))[: len(bead)]
     return out
 

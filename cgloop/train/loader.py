@@ -76,7 +76,7 @@ class Bucket:
     Attributes:
         frames: int64, indices.
         batch_size: frames per batch.
-        shape: of every batch.
+        shape: of every batch, or of every part of it.
     """
 
     frames: np.ndarray
@@ -212,20 +212,23 @@ class FrameSet:
         counts_of = [self.beads.counts, self._edges.counts, *(t.rows.counts[self.protein] for t in terms)]
         return Shape(n, *(max(1, int(np.sort(counts[chosen])[::-1][:n].sum())) for counts in counts_of))
 
-    def buckets(self, batch_size: int, batch_beads: int | None = None, length_buckets: int = 1) -> list[Bucket]:
+    def buckets(
+        self, batch_size: int, batch_beads: int | None = None, length_buckets: int = 1, parts: int = 1
+    ) -> list[Bucket]:
         """Divide the frames into groups of similar length, each with one shape of its batches.
 
         Args:
             batch_size: frames per batch.
             batch_beads: if given, a batch of a group has as many frames as so many beads are of its longest protein.
             length_buckets: number of groups; fewer if there are fewer different lengths.
+            parts: a batch is divided into so many, of as many frames as possible; shapes are those of a part.
         """
         lengths = np.unique(self.beads.counts)
         found = []
         for group in np.array_split(lengths, min(length_buckets, len(lengths))):
             frames = np.flatnonzero(np.isin(self.beads.counts, group))
             size = batch_size if batch_beads is None else max(1, batch_beads // int(group[-1]))
-            found.append(Bucket(frames, size, self.shape(size, frames)))
+            found.append(Bucket(frames, size, self.shape(-(-min(size, len(frames)) // parts), frames)))
         return found
 
     def batch(self, frames: np.ndarray, shape: Shape, noise: tuple[int, int] | None = None) -> Batch:
@@ -256,7 +259,8 @@ class FrameSet:
         )
         positions = self.positions[bead]
         if noise is not None and self.noise_A:
-            moves = [displacements(int(f), int(self.beads.counts[f]), self.noise_A, *noise) for f in frames]
+            moves = [np.zeros((0, 3), np.float32)]
+            moves += [displacements(int(f), int(self.beads.counts[f]), self.noise_A, *noise) for f in frames]
             positions = positions + np.concatenate(moves)
         positions, target = (_padded(values, shape.beads) for values in (positions, self.target[bead]))
         weight = None if self.weight is None else _padded(self.weight[frames][owner], shape.beads)

@@ -70,4 +70,6 @@ def joined(results: Sequence[TrainResult], keep: int = 1) -> TrainResult:
     for name in ("compile_s", "total_s"):
         timing[name] = sum(result.timing[name] for result in results)
     stopped = "; ".join(f"phase {number}: {result.stopped}" for number, result in enumerate(results, start=1))
-    return TrainResult(last.params, whole, stopped, timing, {one["epoch"]: kept[one["epoch"]] for one in whole.kept})
+    # Of several processes only the first has them.
+    best = {one["epoch"]: kept[one["epoch"]] for one in whole.kept if one["epoch"] in kept}
+    return TrainResult(last.params, whole, stopped, timing, best)

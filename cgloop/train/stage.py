@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from cgloop.config.root import Config
 from cgloop.train.phases import run_phases
 from cgloop.train.position import Position, TrainResult
@@ -30,6 +32,8 @@ def train_stage(
         out: folder that exists.
         init_params: params.safetensors of an earlier training to start from.
 
+    In one of several processes that share the work, the first evaluates and writes.
+
     Returns:
         What summary.json says.
 
@@ -44,6 +48,8 @@ def train_stage(
         result = TrainResult(task.trained, Position(""), "nothing to train", {})
     else:
         result = run_phases(task.make_trainer, config.train, task.trained, out / "checkpoints", task.fingerprint)
+    if jax.process_index() > 0:
+        return {}
     judged = judge(task, result.params)
     summary = summarise(task, result, judged)
     result.timing["stage_s"] = time.monotonic() - start

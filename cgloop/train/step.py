@@ -69,17 +69,19 @@ class Objective:
     network: ForceFunction | None = None
     restraint: Callable[[Any], jax.Array] | None = None
 
-    def gradient(
-        self, params: Any, batch: Batch, total: Callable[[Any], Any] = lambda tree: tree
-    ) -> tuple[jax.Array, Any, Sums]:
+    def gradient(self, params: Any, batch: Batch, axis: str | None = None) -> tuple[jax.Array, Any, Sums]:
         """Value, gradient and sums.
 
         Args:
             params: where.
             batch: the frames, or a part of them.
-            total: adds a pytree up over all parts, so that value and gradient are those of the whole batch: a sum
-                over its beads by a sum of weights over its beads, whatever part they are in.
+            axis: of a mapped function, over which the parts add up to a batch. Value and gradient are those of the
+                whole batch: a sum over its beads by a sum of weights over its beads, whatever part they are in.
         """
+
+        def total(tree: Any) -> Any:
+            return tree if axis is None else jax.lax.psum(tree, axis)
+
         weight = total(3 * jnp.sum(batch.graph.bead_mask if batch.weight is None else bead_weights(batch)))
         divisor = jnp.maximum(weight, jnp.finfo(batch.target.dtype).tiny)
 
@@ -117,6 +119,7 @@ def make_train_step(
     optimizer: optax.GradientTransformationExtraArgs,
     ema_decay: float,
     own_average: Callable[[Any, Any], Any] | None = None,
+    axis: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepResult]]:
     """A pure step: gradient of the objective, optimiser, moving average.
 
@@ -125,10 +128,11 @@ def make_train_step(
         optimizer: from `make_optimizer`.
         ema_decay: weight of the old average.
         own_average: of an optimiser that has one, instead of the moving average.
+        axis: see `Objective.gradient`.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepResult]:
-        value, gradient, sums = objective.gradient(state.params, batch)
+        value, gradient, sums = objective.gradient(state.params, batch, axis)
         updates, opt_state = optimizer.update(
             gradient, state.opt_state, state.params, value=value, rate_factor=state.rate_factor
         )

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cgloop.interrupt import check_stop
 from cgloop.progress import Progress, progress
 from cgloop.train.checkpoints import named_leaves, read_checkpoint, read_tensors, with_leaves, write_checkpoint
 from cgloop.train.checkpoints import write_tensors as write_params
+from cgloop.train.devices import Devices
 from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet, Shape, epoch_plan
 from cgloop.train.loss import mean_loss
@@ -56,6 +58,7 @@ class Trainer:
         finish: Callable[[Any], Any] = lambda params: params,
         phase: int = 1,
         first_epoch: int = 0,
+        devices: Devices | None = None,
         on_step: Callable[[int], None] = lambda step: None,
     ):
         """Continue from the newest checkpoint in `folder`, or start with `params`.
@@ -74,21 +77,25 @@ class Trainer:
             finish: makes of averaged parameters what is validated and kept, of the same structure.
             phase: number of it, from 1.
             first_epoch: epochs done in earlier phases.
+            devices: that share the work; default: all there are.
             on_step: told the number of steps done after each.
         """
         require_groups(config, params)
         self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
         self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
         self.finish, self.phase, self.first_epoch = finish, phase, first_epoch
+        self.devices = Devices() if devices is None else devices
         self._forces = forces
-        self.buckets = training.buckets(config.batch_size, config.batch_beads, config.length_buckets)
+        self.buckets = training.buckets(
+            config.batch_size, config.batch_beads, config.length_buckets, parts=self.devices.n
+        )
         self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
         # The gradient is that of the loss over this: its clipping does not depend on units and noise.
         scale = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
         optimizer = make_optimizer(config, self.schedule, scale)
         objective = Objective(forces, scale, config.huber_delta, config.gammas, network, restraint)
-        self._step = make_train_step(objective, optimizer, config.ema_decay, own_average(config))
+        self._step = make_train_step(objective, optimizer, config.ema_decay, own_average(config), self.devices.axis)
         fresh = initial_state(params, optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
         self.compile_s = self._work_s = 0.0
@@ -101,6 +108,8 @@ class Trainer:
         if found is not None:
             self.arrays, self.position = found[0], Position(**found[1])
             log.info("continues in epoch %d after step %d", self._epoch_number, self.position.step)
+        state, good = (self.devices.place(tree) for tree in (self.arrays.state, self.arrays.good))
+        self.arrays = Arrays(state, good, self.arrays.best)
 
     @property
     def _epoch_number(self) -> int:
@@ -111,13 +120,14 @@ class Trainer:
         start = time.monotonic()
         self._train_steps = []
         for bucket in self.buckets:
-            batch = self.training.batch(bucket.frames[: bucket.shape.replicas], bucket.shape)
-            self._train_steps.append(jax.jit(self._step, donate_argnums=0).lower(self.arrays.state, batch).compile())
+            batch = self.devices.batch(self.training, bucket.frames[:1], bucket.shape)
+            self._train_steps.append(self.devices.compile(self._step, self.arrays.state, batch))
         chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
         batch = self.validation.batch(chosen, self.evaluation_shape)
-        self._forces(self.arrays.state.ema, batch.positions, batch.graph).block_until_ready()
+        self._forces(self._average(), batch.positions, batch.graph).block_until_ready()
         self.compile_s = time.monotonic() - start
-        log.info("compiled in %.1f s: %d steps an epoch", self.compile_s, self.n_steps)
+        several = f" on {self.devices.n} devices" if self.devices.n > 1 else ""
+        log.info("compiled in %.1f s: %d steps an epoch%s", self.compile_s, self.n_steps, several)
 
     def run(self) -> TrainResult:
         """Train to the end.
@@ -128,8 +138,10 @@ class Trainer:
         """
         if (stopped := self._finished()) is None:
             self._compile()
-            with progress("train", total=self.config.epochs * self.n_steps, unit="step") as bar:
-                bar.advance(self.position.epoch * self.n_steps + self.position.step)
+            shown = progress("train", total=self.config.epochs * self.n_steps, unit="step")
+            with shown if self.devices.is_primary else nullcontext() as bar:
+                if bar is not None:
+                    bar.advance(self.position.epoch * self.n_steps + self.position.step)
                 stopped = self._run(bar)
             self._save()
         timing = {
@@ -140,7 +152,7 @@ class Trainer:
         }
         return TrainResult(self.arrays.best, self.position, stopped, timing, self._read_kept())
 
-    def _run(self, bar: Progress) -> str:
+    def _run(self, bar: Progress | None) -> str:
         try:
             if self.position.initial_loss is None:
                 self._judge_start()
@@ -158,16 +170,16 @@ class Trainer:
         waited = self.position.epoch - self.position.best_epoch
         return "no improvement" if waited >= self.config.patience_epochs else None
 
-    def _epoch(self, bar: Progress) -> bool:
+    def _epoch(self, bar: Progress | None) -> bool:
         """The steps of an epoch that are still to do; False if one was not finite."""
         position, epoch = self.position, self._epoch_number - 1
         plan = epoch_plan(self.buckets, self.training.n_frames, self.seed, epoch)
         rmse = position.history["validation_rmse"][-1:] or [math.nan]
         while position.step < self.n_steps:
-            check_stop()
+            self._check_stop()
             start = time.monotonic()
             bucket, frames = plan[position.step]
-            batch = self.training.batch(frames, self.buckets[bucket].shape, (self.seed, epoch))
+            batch = self.devices.batch(self.training, frames, self.buckets[bucket].shape, (self.seed, epoch))
             state, result = self._train_steps[bucket](self.arrays.state, batch)
             self.arrays = self.arrays._replace(state=state)
             sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
@@ -177,24 +189,43 @@ class Trainer:
             self._work_s += time.monotonic() - start
             self._steps_done += 1
             self.on_step(int(state.step))
-            bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_s=self._speed())
+            if bar is not None:
+                bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_s=self._speed())
             self._save_if_due()
         return True
 
     def _speed(self) -> float:
         return self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9)
 
+    def _check_stop(self) -> None:
+        """Obey a request to stop; of several processes all do after the same step."""
+        if self.devices.size == 1:
+            check_stop()
+        elif self.devices.stopping:
+            raise Interrupted("a process was asked to stop")
+
+    def _average(self) -> Any:
+        """The averaged parameters as they are validated and kept."""
+        return self.finish(self.devices.fetch(self.arrays.state.ema))
+
     def _validate(self, params: Any) -> tuple[float, float]:
-        """Loss and RMSE."""
-        validation = self.validation
-        predicted = predict(self._forces, params, validation, self.evaluation_shape)
-        total, weight = mean_loss(predicted, validation.target, validation.bead_weight, self.config.huber_delta)
-        squares, components = mean_loss(predicted, validation.target, None, None)
-        return total / weight, math.sqrt(squares / components)
+        """Loss and RMSE; each process does its share of the frames."""
+        validation, share = self.validation, self.devices.share(self.validation.n_frames)
+        alone = self.devices.size == 1
+        predicted = predict(self._forces, params, validation, self.evaluation_shape, share, stops=alone)
+        bead = slice(None) if alone else validation.beads.take(share)[0]
+        pair, weight = (predicted[bead], validation.target[bead]), validation.bead_weight
+        total, sum_of_weights, squares, components = self.devices.add(
+            [
+                *mean_loss(*pair, None if weight is None else weight[bead], self.config.huber_delta),
+                *mean_loss(*pair, None, None),
+            ]
+        ).tolist()
+        return total / sum_of_weights, math.sqrt(squares / components)
 
     def _judge_start(self) -> None:
         """The start is the first candidate: a training that makes nothing better leaves its parameters alone."""
-        start = self.finish(self.arrays.state.ema)
+        start = self._average()
         loss, _ = self._validate(start)
         self.position.initial_loss = loss
         self.arrays = self.arrays._replace(best=_copy(start))
@@ -204,7 +235,7 @@ class Trainer:
     def _close_epoch(self) -> bool:
         """Validate and take stock; False if the validation loss is not finite."""
         position, state = self.position, self.arrays.state
-        candidate = self.finish(state.ema)
+        candidate = self._average()
         loss, rmse = self._validate(candidate)
         if not math.isfinite(loss):
             return False
@@ -233,7 +264,7 @@ class Trainer:
     def _keep(self, candidate: Any, loss: float) -> None:
         """Write the parameters of this epoch if they are among the best, and remove what they supersede."""
         count, kept = self.config.keep_best, self.position.kept
-        if count == 1 or (len(kept) == count and loss >= kept[-1]["loss"]):
+        if count == 1 or not self.devices.is_primary or (len(kept) == count and loss >= kept[-1]["loss"]):
             return
         name = f"best_{self._epoch_number:06d}.safetensors"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -244,6 +275,8 @@ class Trainer:
         self.position.kept = ranked[:count]
 
     def _read_kept(self) -> dict[int, Any]:
+        if not self.devices.is_primary:
+            return {}
         like = self.arrays.best
         return {
             one["epoch"]: with_leaves(like, read_tensors(self.folder / one["file"])[0]) for one in self.position.kept
@@ -267,6 +300,7 @@ class Trainer:
             )
         good = good._replace(rate_factor=jnp.asarray(factor, good.rate_factor.dtype))
         position.restart_epoch()
+        good = self.devices.place(good)
         self.arrays = self.arrays._replace(state=_copy(good), good=good)
 
     def _save_if_due(self) -> None:
@@ -278,7 +312,8 @@ class Trainer:
         self.position.seconds += now - self._started
         self._started = now
         self.position.serial += 1
-        write_checkpoint(self.folder, self.position.serial, self.arrays, asdict(self.position))
+        if self.devices.is_primary:
+            write_checkpoint(self.folder, self.position.serial, self.arrays, asdict(self.position))
         self._saved = time.monotonic()
 
 
