@@ -16,6 +16,9 @@ import numpy as np
 
 CHUNK_FRAMES = 100
 
+LIBRARY = ("earliest", "v110")
+"""Any HDF5 library from 1.10 on can read the file: clusters are slow to update."""
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,6 +46,14 @@ def copy_rounded(source: h5py.Dataset, target: h5py.Group, name: str, decimals: 
     print(f"{source.name}: RMS {rms:.4g}, RMS change {change:.2g}, largest {np.abs(error).max():.2g}")
 
 
+def copy_whole(source: h5py.Dataset, target: h5py.Group, name: str) -> None:
+    """Write `source` as it is. HDF5's own copy would keep a storage that older libraries cannot read."""
+    shuffled = {"compression": "gzip", "shuffle": True} if source.ndim and source.dtype.kind in "fi" else {}
+    copy = target.create_dataset(name, data=source[()], dtype=source.dtype, **shuffled)
+    for key, value in source.attrs.items():
+        copy.attrs[key] = value
+
+
 def copy_trajectory(source: h5py.Group, target: h5py.Group, decimals: dict[str, int]) -> None:
     """One replica: arrays in `decimals` are rounded, the others copied."""
     for key, value in source.attrs.items():
@@ -51,13 +62,13 @@ def copy_trajectory(source: h5py.Group, target: h5py.Group, decimals: dict[str, 
         if name in decimals:
             copy_rounded(dataset, target, name, decimals[name])
         else:
-            source.copy(dataset, target, name=name)
+            copy_whole(dataset, target, name)
 
 
 def main() -> None:
     arguments = parse_arguments()
     decimals = {"coords": arguments.coordinate_decimals, "forces": arguments.force_decimals}
-    with h5py.File(arguments.source) as source, h5py.File(arguments.destination, "w", libver="latest") as target:
+    with h5py.File(arguments.source) as source, h5py.File(arguments.destination, "w", libver=LIBRARY) as target:
         target.attrs["layout"] = source.attrs["layout"]
         (protein,) = source
         molecule, copy = source[protein], target.create_group(protein)
@@ -65,7 +76,7 @@ def main() -> None:
             copy.attrs[key] = value
         for name, item in molecule.items():
             if isinstance(item, h5py.Dataset):
-                molecule.copy(item, copy, name=name)
+                copy_whole(item, copy, name)
         for replica in arguments.replicas:
             path = f"{arguments.temperature}/{replica}"
             copy_trajectory(molecule[path], copy.create_group(path), decimals)
