@@ -48,14 +48,17 @@ def run_cycles(config: Config, run: RunDirectory, *, take_over: bool = False) ->
 
 
 def run_to(config: Config, run: RunDirectory, stage: str, *, take_over: bool = False) -> Outcome:
-    """One stage of the latest cycle, and whatever it needs that is not up to date."""
+    """One stage of the latest cycle, and whatever it needs that is not up to date; nothing after a failed parity."""
     with opened(config, run, take_over=take_over):
         context = context_of(config, run, max(run.cycles(), default=0))
         try:
-            results = [_run(context, each) for each in up_to(stage)]
+            for each in up_to(stage):
+                done = _run(context, each)
+                if each.name == "parity" and not _parity_holds(context):
+                    words = "the exported artifact and the model differ: no MD is run with it"
+                    return Outcome(ExitCode.FAIL, (f"parity: {words}, see {done.folder}",))
         except Interrupted as error:
             return _interrupted(run, error)
-        done = results[-1]
         state = f"done in {done.record.seconds:.1f} s" if done.ran else "up to date"
         return Outcome(ExitCode.PASS, (f"{stage}: {state}, see {done.folder}",))
 

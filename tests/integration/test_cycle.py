@@ -100,6 +100,10 @@ def test_only_a_model_that_passes_is_deployed(copied_run):
     assert "no MD was run" in done.stdout.splitlines()[0]
     assert stages_that_ran(copied_run, after=count) == ["parity"]
     assert not deploy.exists()
+    done = cgloop("md", copied_run)
+    assert done.returncode == ExitCode.FAIL
+    assert "no MD is run" in done.stdout
+    assert stages_that_ran(copied_run, after=count) == ["parity"]
     # What is left of the MD before is not this model's, and the page does not show it.
     shown = read_run_files(copied_run).cycles[0]
     assert shown.stopped_at_parity
