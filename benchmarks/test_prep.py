@@ -37,7 +37,6 @@ def test_fit_of_the_optimal_map(benchmark, trajectory):
 
     found = benchmark(fit)
     assert found.weights.shape == (N_RESIDUES, N_ATOMS)
-    assert benchmark.stats is None or benchmark.stats.stats.median < 2.0
 
 
 def test_application_of_a_dense_map(benchmark, trajectory):
