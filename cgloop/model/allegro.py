@@ -8,18 +8,24 @@ continuous derivatives, where a neighbour leaves the cutoff.
 
 Differences to the paper: products are mixed over paths for each channel by itself (channels mix in the latents, as in
 newer versions of the authors' code), and the readout is linear.
+
+How it is computed. All environments that V_ij is multiplied with are those of bead i. So one layer is a matrix M_i for
+each bead and channel, V_ij ← V_ij M_i, and the scalars of a later layer are V⁰_ij · (M⁰_i M¹_i … Γ_i): the product in
+brackets is made once per bead, from the right, and only its product with V⁰_ij = w(x⁰_ij) Y(r̂_ij) is left for each
+pair. No tensors but V⁰ ever exist on pairs. tests/model/plain_allegro.py is the same network as the formulas say it.
 """
 
-from dataclasses import dataclass
-from functools import partial
 from math import sqrt
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from cgloop.model import contraction
+from cgloop.model.allegro_paths import AllegroSpec, layer_coupling, mixed_paths, scalar_paths, scalar_selection
+from cgloop.model.contraction import dot
 from cgloop.model.geometry import norm
-from cgloop.model.tensor import Irrep, Tensor, couple, parse_irreps, spherical_harmonics
+from cgloop.model.tensor import Irrep, spherical_harmonics
 from cgloop.residues import N_TYPES
 
 Params = dict[str, Any]
@@ -33,97 +39,6 @@ environment once more: without the factor the tensors grow with each layer, and 
 
 READOUT_INIT = 0.05
 """Standard deviation of the untrained output: with delta learning the model starts close to the prior."""
-
-_dot = partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
-
-
-@dataclass(frozen=True)
-class AllegroSpec:
-    """Hyper-parameters; hashable, so that it can be a static argument of jit.
-
-    Attributes:
-        cutoff_A: beyond this distance pairs do not interact, Å.
-        symmetry: "SO3" ignores parity and can tell mirror images apart (from two layers on: one layer only makes
-            products of two vectors, which have no handedness); "O3" cannot.
-        max_ell: largest degree of the spherical harmonics of r̂.
-        n_layers: number of tensor products.
-        n_radial: number of radial basis functions.
-        envelope_p: power p of the polynomial envelope.
-        embedding: widths of the network that makes the first latent from types and distance.
-        species_embedding: length of the vector of a residue type.
-        mlp: widths of the latent network of every layer.
-        hidden: irreps kept between layers; their multiplicity is the number of channels.
-        avg_num_neighbors: mean number of edges per bead in the training set; normalises sums over neighbours.
-        energy_scale: kcal/mol, unit of the network's output.
-        trained_types: for each of the 20 residue types, whether it was in training. An edge that touches another
-            type does not exist for the network.
-    """
-
-    cutoff_A: float = 12.0
-    symmetry: str = "SO3"
-    max_ell: int = 2
-    n_layers: int = 2
-    n_radial: int = 8
-    envelope_p: int = 6
-    embedding: tuple[int, ...] = (64, 64)
-    species_embedding: int = 32
-    mlp: tuple[int, ...] = (64, 64)
-    hidden: str = "32x0e+32x1o+32x2e"
-    avg_num_neighbors: float = 9.0
-    energy_scale: float = 1.0
-    trained_types: tuple[bool, ...] = (True,) * N_TYPES
-
-    @property
-    def channels(self) -> int:
-        """Multiplicity of every irrep of the tensor track."""
-        return parse_irreps(self.hidden)[0]
-
-
-def _irrep(spec: AllegroSpec, degree: int, parity: int) -> Irrep:
-    """An irrep as this model sees it: under SO3 there is no parity, and all are marked +1."""
-    return Irrep(degree, parity if spec.symmetry == "O3" else 1)
-
-
-def _harmonic_irreps(spec: AllegroSpec) -> list[Irrep]:
-    """Irreps of the spherical harmonics: parity (−1)^l."""
-    return [_irrep(spec, degree, (-1) ** degree) for degree in range(spec.max_ell + 1)]
-
-
-def layer_paths(spec: AllegroSpec) -> list[list[tuple[Irrep, Irrep, Irrep]]]:
-    """For every layer the products (of V, of Γ, result) that are computed.
-
-    Only what can reach the energy is: the last layer has scalars alone, and the one before makes only irreps that the
-    last one can turn into scalars. Scalars are 0e under O3, and all of degree 0 under SO3.
-    """
-    harmonics = _harmonic_irreps(spec)
-    scalar = _irrep(spec, 0, 1)
-    hidden = {_irrep(spec, *irrep) for irrep in parse_irreps(spec.hidden)[1]}
-    features = list(harmonics)
-    layers = []
-    for layer in range(spec.n_layers):
-        last, next_to_last = layer == spec.n_layers - 1, layer == spec.n_layers - 2
-        kept = set() if last else hidden & set(harmonics) if next_to_last else hidden
-        results = sorted(kept | {scalar})
-        paths = [
-            (first, second, result)
-            for result in results
-            for first in features
-            for second in harmonics
-            if abs(first.degree - second.degree) <= result.degree <= first.degree + second.degree
-            and first.parity * second.parity == result.parity
-        ]
-        layers.append(paths)
-        features = [irrep for irrep in results if irrep in kept and any(path[2] == irrep for path in paths)]
-    return layers
-
-
-def _mixed_paths(spec: AllegroSpec, layer: int) -> dict[Irrep, list[int]]:
-    """For each irrep that a layer hands on, the numbers of the paths that end in it."""
-    if layer == spec.n_layers - 1:
-        return {}
-    paths = layer_paths(spec)
-    used = {path[0] for path in paths[layer + 1]}
-    return {irrep: [i for i, path in enumerate(paths[layer]) if path[2] == irrep] for irrep in sorted(used)}
 
 
 def _mlp_init(key: jax.Array, n_in: int, widths: tuple[int, ...]) -> Params:
@@ -148,18 +63,18 @@ def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
         "two_body": _mlp_init(next(keys), n_in, spec.embedding),
         "tensors": jax.random.normal(next(keys), (width, n_degrees * channels)) / sqrt(width),
     }
-    for layer, paths in enumerate(layer_paths(spec)):
-        n_scalars = channels * sum(path[2].degree == 0 for path in paths)
+    for layer in range(spec.n_layers):
+        n_scalars = channels * len(scalar_paths(spec, layer))
         params[f"layer_{layer}"] = {
             "environment": ENVIRONMENT_INIT
             * jax.random.normal(next(keys), (width, n_degrees * channels))
             / sqrt(width),
             "latent": _mlp_init(next(keys), width + n_scalars, spec.mlp),
         }
-        mixing = _mixed_paths(spec, layer)
+        mixing = mixed_paths(spec, layer)
         mixing_keys = jax.random.split(next(keys), len(mixing) + 1)
-        for key_i, (irrep, numbers) in zip(mixing_keys[1:], mixing.items(), strict=True):
-            weights = jax.random.normal(key_i, (len(numbers), channels)) / sqrt(len(numbers))
+        for key_i, (irrep, paths) in zip(mixing_keys[1:], mixing.items(), strict=True):
+            weights = jax.random.normal(key_i, (len(paths), channels)) / sqrt(len(paths))
             params[f"layer_{layer}"][_mix_name(irrep)] = weights
         width = spec.mlp[-1]
     params["readout"] = READOUT_INIT * jax.random.normal(next(keys), (width,)) / sqrt(width)
@@ -177,7 +92,7 @@ def _silu(x: jax.Array) -> jax.Array:
 def _mlp(params: Params, x: jax.Array, first: int = 0) -> jax.Array:
     """Dense layers from number `first` on, each followed by SiLU."""
     for i in range(first, len(params) // 2):
-        x = _silu(_dot(x, params[f"weight_{i}"]) + params[f"bias_{i}"])
+        x = _silu(dot(x, params[f"weight_{i}"]) + params[f"bias_{i}"])
     return x
 
 
@@ -222,29 +137,24 @@ def edge_energies(
     distances = norm(vectors)
     cut = envelope(distances, spec.cutoff_A, spec.envelope_p)
     cut = jnp.where(edge_mask & known[senders] & known[receivers], cut, 0.0)[:, None]
-    harmonics = spherical_harmonics(vectors / distances[:, None], spec.max_ell)
+    unit = spherical_harmonics(vectors / distances[:, None], spec.max_ell)
+    harmonics = jnp.stack([component for tensor in unit for component in tensor], axis=1)
     sum_scale = 1.0 / sqrt(spec.avg_num_neighbors)
 
     latent = _two_body_latent(params, spec, distances, types, senders, receivers) * cut
-    features = dict(zip(_harmonic_irreps(spec), _weighted(latent, params["tensors"], harmonics), strict=True))
-    for layer, paths in enumerate(layer_paths(spec)):
+    pairs = _PairTensors(harmonics, latent, params["tensors"], spec, receivers)
+    matrices: list[jax.Array] = []
+    for layer in range(spec.n_layers):
         layer_params = params[f"layer_{layer}"]
-        weighted = _weighted(latent, layer_params["environment"], harmonics)
-        environment = dict(
-            zip(_harmonic_irreps(spec), _sum_over_neighbours(weighted, receivers, types.shape[0]), strict=True)
-        )
-        products = [
-            couple(features[first], [sum_scale * part for part in environment[second]], result.degree)
-            for first, second, result in paths
-        ]
-        scalars = [product[0] for product in products if len(product) == 1]
-        update = _mlp(layer_params["latent"], jnp.concatenate([latent, *scalars], axis=-1)) * cut
+        weights = sum_scale * layer_params["environment"].reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
+        sums = contraction.sum_over_pairs(harmonics, latent, receivers, types)
+        environment = contraction.mix_by_degree(sums, weights)
+        scalars = pairs.scalars(environment, matrices, layer)
+        update = _mlp(layer_params["latent"], jnp.concatenate([latent, scalars], axis=-1)) * cut
         latent = (latent + update) / sqrt(2) if latent.shape == update.shape else update
-        features = {
-            irrep: _mix(layer_params[_mix_name(irrep)], [products[i] for i in numbers])
-            for irrep, numbers in _mixed_paths(spec, layer).items()
-        }
-    return spec.energy_scale * sum_scale * _dot(latent, params["readout"])
+        if layer < spec.n_layers - 1:
+            matrices.append(_bead_matrices(layer_params, spec, layer, environment))
+    return spec.energy_scale * sum_scale * dot(latent, params["readout"])
 
 
 def _two_body_latent(
@@ -259,33 +169,57 @@ def _two_body_latent(
     radial = radial_basis(distances, spec.cutoff_A, spec.n_radial)
     radial = radial * envelope(distances, spec.cutoff_A, spec.envelope_p)[:, None]
     first = (
-        _dot(params["species"], of_centre)[types[receivers]]
-        + _dot(params["species"], of_neighbour)[types[senders]]
-        + _dot(radial, of_radial)
+        dot(params["species"], of_centre)[types[receivers]]
+        + dot(params["species"], of_neighbour)[types[senders]]
+        + dot(radial, of_radial)
         + mlp["bias_0"]
     )
     return _mlp(mlp, _silu(first), first=1)
 
 
-def _weighted(latent: jax.Array, weights: jax.Array, harmonics: list[Tensor]) -> list[Tensor]:
-    """Spherical harmonics times a linear function of the latent for each degree and channel: components [E, C]."""
-    factors = jnp.split(_dot(latent, weights), len(harmonics), axis=-1)
-    return [[factor * part[:, None] for part in harmonic] for factor, harmonic in zip(factors, harmonics, strict=True)]
+class _PairTensors:
+    """V⁰, and its scalar products with what the beads make of their environments."""
+
+    def __init__(
+        self, harmonics: jax.Array, latent: jax.Array, weights: jax.Array, spec: AllegroSpec, receivers: jax.Array
+    ):
+        self._harmonics, self._latent, self._spec, self._receivers = harmonics, latent, spec, receivers
+        self._weights = weights.reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
+        by_component = self._weights[:, contraction.degree_of_component(spec.max_ell + 1)]
+        factors = dot(latent, by_component.reshape(latent.shape[1], -1))
+        self._tensors = contraction.outer(harmonics, factors.reshape(*harmonics.shape, spec.channels))
+
+    def scalars(self, environment: jax.Array, matrices: list[jax.Array], layer: int) -> jax.Array:
+        """Scalars [E, paths·C] of a layer: V⁰ M⁰ … Mᵏ Γ for the part of Γ that each of its paths takes.
+
+        Args:
+            environment: Γ of this layer, [N, H, C].
+            matrices: M of all layers before, [A, B, N·C].
+            layer: its number.
+        """
+        spec, (n_beads, n_components, channels) = self._spec, environment.shape
+        if not matrices:
+            signed = environment * jnp.asarray(scalar_selection(spec, 0).sum(axis=0), environment.dtype)[:, None]
+            return contraction.own_scalars(self._tensors, signed, self._receivers)
+        flat = jnp.swapaxes(environment, 0, 1).reshape(n_components, n_beads * channels)
+        chains = contraction.const_dot(scalar_selection(spec, layer), flat)
+        chains = chains.reshape(len(scalar_paths(spec, layer)), -1, n_beads * channels)
+        n_scalars = len(chains)
+        for matrix in matrices[:0:-1]:
+            product = contraction.apply_matrices(matrix, chains).reshape(-1, channels)
+            chains = contraction.stored(product).reshape(n_scalars, len(matrix), n_beads * channels)
+        chains = contraction.apply_matrices(matrices[0], chains).reshape(n_scalars, n_components, n_beads, channels)
+        chains = contraction.stored(chains.transpose(2, 1, 0, 3))
+        repeated = jnp.tile(self._weights, (1, 1, n_scalars)).reshape(self._latent.shape[1], -1)
+        factors = dot(self._latent, repeated).reshape(-1, spec.max_ell + 1, n_scalars * channels)
+        return contraction.scalars(self._tensors, self._harmonics, factors, chains, self._receivers)
 
 
-def _sum_over_neighbours(tensors: list[Tensor], receivers: jax.Array, n_beads: int) -> list[Tensor]:
-    """Sums over all edges with the same centre, given back to each of these edges."""
-    parts = [part for tensor in tensors for part in tensor]
-    rows = jnp.concatenate(parts, axis=-1)
-    sums = jax.ops.segment_sum(rows, receivers, num_segments=n_beads)[receivers]
-    # Split, not slices: its derivative is one concatenation instead of a sum of padded arrays.
-    iterator = iter(jnp.split(sums, len(parts), axis=-1))
-    return [[next(iterator) for _ in tensor] for tensor in tensors]
-
-
-def _mix(weights: jax.Array, products: list[Tensor]) -> Tensor:
-    """Σ_paths w[path, channel] · product, component by component."""
-    return [
-        sum((weights[i] * product[m] for i, product in enumerate(products[1:], 1)), start=weights[0] * products[0][m])
-        for m in range(len(products[0]))
-    ]
+def _bead_matrices(layer_params: Params, spec: AllegroSpec, layer: int, environment: jax.Array) -> jax.Array:
+    """M [A, B, N·C] of a layer, from its environments [N, H, C]: V ← V M, for each bead and channel by itself."""
+    coupling = layer_coupling(spec, layer)
+    n_beads, _, channels = environment.shape
+    weights = jnp.concatenate([layer_params[_mix_name(irrep)] for irrep in mixed_paths(spec, layer)])
+    terms = weights[coupling.path][:, None] * jnp.swapaxes(environment, 0, 1)[coupling.component]
+    matrices = contraction.const_dot(coupling.matrix, terms.reshape(-1, n_beads * channels))
+    return matrices.reshape(*coupling.shape, n_beads * channels)

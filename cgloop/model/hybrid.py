@@ -9,6 +9,7 @@ import numpy as np
 
 from cgloop.model import geometry, terms
 from cgloop.model.allegro import AllegroSpec, edge_energies, init_allegro
+from cgloop.model.force import minus_gradient
 from cgloop.model.graph import Graph
 from cgloop.model.terms import DEFAULT_FORMS, PRIOR_TERM_NAMES, TERM_NAMES, PriorForms, PriorParams, zero_prior
 from cgloop.residues import N_TYPES
@@ -207,11 +208,11 @@ def ml_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) 
 
 
 def _forces_of(model: Model, params: Params, positions: jax.Array, graph: Graph, names: tuple[str, ...]) -> jax.Array:
-    def total(positions: jax.Array) -> jax.Array:
+    def total(params: Params, positions: jax.Array) -> jax.Array:
         by_term = energy_terms(model, params, positions, graph)
         return sum(jnp.sum(by_term[name]) for name in names)
 
-    return -jax.grad(total)(positions)
+    return minus_gradient(total)(params, positions)
 
 
 def term_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgloop.model.allegro import envelope, init_allegro, layer_paths
+from cgloop.model.allegro import envelope, init_allegro
+from cgloop.model.allegro_paths import layer_paths
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import bead_energies
 from tests.model.systems import (
@@ -90,6 +91,13 @@ def test_o3_gives_mirror_images_the_same_energy(hidden):
     x = chain(6)
     np.testing.assert_allclose(ml_energy(model, x), ml_energy(model, x * [1, 1, -1]), rtol=1e-10)
     np.testing.assert_allclose(ml_energy(model, x), ml_energy(model, -x), rtol=1e-10)
+
+
+def test_pseudo_scalars_do_not_reach_the_energy_of_o3():
+    """With 0o in `hidden` the second layer of four makes some; under O3 they change sign in the mirror."""
+    model = small_model("ml-only", symmetry="O3", n_layers=4, hidden="2x0e+2x0o+2x1o+2x1e")
+    x = chain(6)
+    np.testing.assert_allclose(ml_energy(model, x), ml_energy(model, x * [1, 1, -1]), rtol=1e-10)
 
 
 def test_only_what_reaches_the_energy_is_computed():
