@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import cgloop
-from cgloop import cli_data
+from cgloop import cli_data, cli_train
 from cgloop.errors import ExitCode, Interrupted, UserError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ Work = Callable[..., Any]
 
 STAGES = "One stage; earlier ones that are not up to date run first"
 LOOP = "The loop"
+MODELS = "Trainings and trained models"
 RUNS = "Runs and this machine"
 """Headings of the commands in `--help`."""
 
@@ -180,6 +181,7 @@ def doctor() -> None:
 
 
 app.add_typer(cli_data.app, name="data", rich_help_panel=RUNS)
+cli_train.add_commands(app, MODELS)
 
 
 def _version(wanted: bool) -> None:

@@ -15,8 +15,8 @@ import cgloop
 from cgloop.config import Config
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.launch import tasks_of_job
-from cgloop.rundir import RunDirectory, write_config
-from cgloop.stages import read_record
+from cgloop.rundir import RunDirectory, find_params, write_config
+from cgloop.stages import digest_file, read_record
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Context:
 
     @property
     def previous_params(self) -> Path | None:
-        """Parameters that the cycle before this one ended with."""
+        """Parameters that the cycle before this one ended with; those of `train.start` in the first."""
         if self.cycle == 0:
-            return None
+            return None if self.config.train.start is None else find_params(self.config.train.start)
         return self.run.stage(self.cycle - 1, "train") / "params.safetensors"
 
 
@@ -94,6 +94,7 @@ def _train_settings(config: Config) -> dict[str, Any]:
     settings = _sections("model", "train")(config)
     # How often a checkpoint is written does not change what is trained.
     settings["train"].pop("checkpoint_every_s")
+    settings["train"].pop("start")
     return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures}
 
 
@@ -214,7 +215,10 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
         if record is None:
             raise UserError(f"stage {name} is not done", where=context.folder(name), remedy=f"run `cgloop {name}`")
         inputs[name] = {"digest": record.result_digest}
-    if stage.name == "train" and context.previous_params is not None:
-        earlier = read_record(context.previous_params.parent)
-        inputs["previous_cycle"] = {"digest": earlier.result_digest if earlier else None}
+    if stage.name == "train" and (start := context.previous_params) is not None:
+        if context.cycle == 0:
+            inputs["start"] = {"digest": digest_file(start)}
+        else:
+            earlier = read_record(start.parent)
+            inputs["previous_cycle"] = {"digest": earlier.result_digest if earlier else None}
     return inputs

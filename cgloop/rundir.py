@@ -85,6 +85,22 @@ def read_run(target: Path, overrides: tuple[str, ...] = ()) -> tuple[Config, Run
     return config, RunDirectory(config.run.root / config.run.name)
 
 
+def find_params(place: Path) -> Path:
+    """The params.safetensors that `place` means: itself, that of a bundle or stage, or of the newest cycle of a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    place = Path(place)
+    if place.is_file():
+        return place
+    newest = sorted(place.glob("cycle_[0-9][0-9][0-9]/train/params.safetensors"))
+    for path in (place / "params.safetensors", *reversed(newest)):
+        if path.is_file():
+            return path
+    raise UserError("no trained parameters here", where=place, remedy="give a run after `cgloop train`, or a bundle")
+
+
 def _override(config: Config, path: Path, overrides: tuple[str, ...]) -> Config:
     if not overrides:
         return config

@@ -58,8 +58,11 @@ def _absolute(config: Config, folder: Path) -> Config:
     slurm = config.slurm
     if slurm.template is not None:
         slurm = slurm.model_copy(update={"template": (folder / slurm.template).resolve()})
+    train = config.train
+    if train.start is not None:
+        train = train.model_copy(update={"start": (folder / train.start).resolve()})
     data = config.data.model_copy(update={"sources": sources})
-    return config.model_copy(update={"data": data, "slurm": slurm})
+    return config.model_copy(update={"data": data, "train": train, "slurm": slurm})
 
 
 def _explain(error: ValidationError, path: Path, tree: yaml.Node | None) -> UserError:

@@ -1,5 +1,6 @@
 """`train:` force matching."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -59,6 +60,9 @@ class TrainConfig(PhaseConfig):
     )
     fine_tuning: FineTuningConfig | None = Field(
         None, description="second phase, from the best parameters of the first; keys not given are those of the first"
+    )
+    start: Path | None = Field(
+        None, description="a run, a bundle or a params.safetensors whose parameters the first cycle starts from"
     )
     keep_best: int = Field(1, ge=1, le=20, description="parameters of so many epochs are kept, by validation loss")
     checkpoint_every_s: float = Field(30.0, ge=0)

@@ -128,7 +128,7 @@ class MdaReference:
         except BaseException:
             self.close()
             raise
-        self.atoms = _atoms(self.trajectories[0].selected)
+        self.atoms = atoms_of(self.trajectories[0].selected)
 
     def _accept(self, opened: MdaTrajectory, source: SourceConfig) -> None:
         if opened.n_frames == 0:
@@ -204,7 +204,8 @@ def _require_forces(universe: Any, source: SourceConfig) -> None:
             )  # fmt: skip
 
 
-def _atoms(selected: Any) -> list[Atom]:
+def atoms_of(selected: Any) -> list[Atom]:
+    """Atoms of a selection of MDAnalysis, as of a PDB text."""
     positions = whole(selected.positions, selected.universe.trajectory.ts.triclinic_dimensions)
     segments, chains = _labels(selected, "segids"), _labels(selected, "chainIDs")
     insertions, altlocs, elements = (_labels(selected, name) for name in ("icodes", "altLocs", "elements"))

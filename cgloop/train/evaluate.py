@@ -119,6 +119,7 @@ def evaluate_forces(
     split: str,
     seed: int,
     more: Mapping[str, np.ndarray] | None = None,
+    noise: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:
     """The contents of `forces.json`.
 
@@ -128,15 +129,20 @@ def evaluate_forces(
         split: which frames these are.
         seed: of the bootstrap.
         more: forces of further modes, by name.
+        noise: by protein, scatter of the mapped forces around their mean at given beads, kcal/mol/Å per component:
+            what no model of the beads explains.
 
     Returns:
-        Metrics of each mode over all beads, per residue type and per bead of each protein, each with its count, and
-        the RMSE of the full model less that of the prior alone with its 95 % error.
+        Metrics of each mode over all beads, per residue type, per protein and per bead of each protein, each with its
+        count; the RMSE of the full model less that of the prior alone with its 95 % error; and the noise with the
+        share of what can be explained that each mode explains, 1 − (rmse² − noise²)/(force² − noise²).
     """
     modes = {"full": full, "prior-only": prior, "zero": np.zeros_like(prior), **(more or {})}
     overall = {mode: force_metrics(forces, frames.reference) for mode, forces in modes.items()}
     frame_of_bead = np.repeat(np.arange(frames.n_frames), frames.beads.counts)
     block = trajectory_blocks(frames)[frame_of_bead]
+    protein = frames.protein[frame_of_bead]
+    floor = _noise_floor(protein, [(noise or {}).get(name) for name in frames.names])
     return {
         "split": split,
         "n_frames": frames.n_frames,
@@ -152,8 +158,31 @@ def evaluate_forces(
             RESIDUES[kind].name: _metrics_of(modes, frames.reference, frames.types == kind)
             for kind in np.unique(frames.types)
         },
+        "noise": floor,
+        "explained": {
+            mode: None if floor is None else _explained(one["rmse"], overall["zero"]["rmse"], floor)
+            for mode, one in overall.items()
+        },
+        "per_protein": {
+            name: {**_metrics_of(modes, frames.reference, protein == i), "noise": (noise or {}).get(name)}
+            for i, name in enumerate(frames.names)
+        },
         "per_bead": {name: _per_bead(modes, frames, i) for i, name in enumerate(frames.names)},
     }
+
+
+def _noise_floor(protein: np.ndarray, noise: list[float | None]) -> float | None:
+    """Root mean square over all beads; None if it is not known of every protein."""
+    known = [value for value in noise if value is not None]
+    if len(known) < len(noise):
+        return None
+    return float(np.sqrt(np.mean(np.square(known)[protein])))
+
+
+def _explained(rmse: float | None, zero: float | None, noise: float) -> float | None:
+    if rmse is None or zero is None or not zero > noise:
+        return None
+    return 1.0 - (rmse**2 - noise**2) / (zero**2 - noise**2)
 
 
 def _metrics_of(modes: Mapping[str, np.ndarray], reference: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:

@@ -38,8 +38,10 @@ def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
         alone = jax.jit(partial(prior_forces, replace(model, spec=None, energy="prior-only")))
         params = {"prior": task.whole(trained)["prior"], "ml": {}}
         more["trained-prior"] = predict(alone, params, frames, task.shape)
+    if model.has_ml:
+        more["ml-only"] = full - more.get("trained-prior", prior if model.has_prior else np.zeros_like(prior))
     split = "validation" if sets.test is None else "test"
-    return evaluate_forces(frames, full, prior, split=split, seed=task.config.run.seed, more=more)
+    return evaluate_forces(frames, full, prior, split=split, seed=task.config.run.seed, more=more, noise=task.noise)
 
 
 def summarise(task: Task, result: TrainResult, judged: dict[str, Any]) -> dict[str, Any]:

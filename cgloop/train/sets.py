@@ -86,3 +86,8 @@ def weigh(sets: Sets, config: TrainConfig) -> None:
             )
     training.set_weights(config.protein_weights, config.temperature_weights, config.normalize)
     sets.validation.set_weights(config.protein_weights, {}, config.normalize)
+
+
+def force_noise(reader: DatasetReader) -> dict[str, float | None]:
+    """Noise of a component of the mapped forces of every protein, kcal/mol/Å; None where it is not known."""
+    return {name: reader.manifest["proteins"][name].get("force_noise") for name in reader.names}

@@ -37,7 +37,7 @@ from cgloop.train.checkpoints import read_tensors
 from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet, Shape, common_shape
 from cgloop.train.prior_space import PriorSpace
-from cgloop.train.sets import Sets, load_sets, weigh
+from cgloop.train.sets import Sets, force_noise, load_sets, weigh
 from cgloop.train.step import ForceFunction
 from cgloop.train.trainer import Trainer
 from cgloop.units import thermal_energy
@@ -57,6 +57,7 @@ class Task:
         space: where the prior may go; None if it is frozen.
         forces: of the trained part, a jitted function of what `trained` gives.
         fingerprint: of all inputs.
+        noise: by protein, of a component of the mapped forces, kcal/mol/Å; None where it is not known.
     """
 
     config: Config
@@ -68,6 +69,7 @@ class Task:
     space: PriorSpace | None
     forces: ForceFunction
     fingerprint: str
+    noise: dict[str, float | None]
 
     @property
     def trained(self) -> dict[str, Any]:
@@ -138,14 +140,15 @@ def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Pa
         params, space = _earlier(model, params, space, start)
     inputs = {
         "model": model_to_json(model),
-        "train": config.train.model_dump(exclude={"checkpoint_every_s"}),
+        "train": config.train.model_dump(exclude={"checkpoint_every_s", "start"}),
         "seed": config.run.seed,
         "dataset": reader.manifest,
         "priors": digest_file(priors_yaml),
         "start": digest_file(start) if start else None,
     }
     forces = jax.jit(_trained_forces(model, space))
-    return Task(config, sets, shape, baseline, model, params, space, forces, digest_of(inputs))
+    noise = force_noise(reader)
+    return Task(config, sets, shape, baseline, model, params, space, forces, digest_of(inputs), noise)
 
 
 def _prior_forces_on(

@@ -18,13 +18,13 @@ FLOORS = [
     {"model", "prep", "validate"},
     {"priors"},
     {"train", "export"},
-    {"md"},
+    {"md", "assess"},
     {"feedback"},
     {"report"},
     {"pipeline", "doctor"},
     {"submit"},
     {"cycle", "status"},
-    {"cli_data"},
+    {"cli_data", "cli_train"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

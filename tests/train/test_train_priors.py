@@ -126,7 +126,7 @@ def test_with_the_network_and_in_two_phases_a_stop_is_continued_to_the_bit(input
     for name in ("params.safetensors", "history.json", "forces.json", "priors.yaml"):
         assert digest_file(tmp_path / "straight" / name) == digest_file(tmp_path / "stopped" / name), name
     forces = json.loads((tmp_path / "straight" / "forces.json").read_text())
-    assert set(forces["modes"]) == {"full", "prior-only", "zero", "trained-prior"}
+    assert set(forces["modes"]) == {"full", "prior-only", "zero", "trained-prior", "ml-only"}
 
 
 def test_an_earlier_prior_is_where_the_next_training_starts(inputs, done):

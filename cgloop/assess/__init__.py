@@ -1,0 +1,1 @@
+"""What a trained model is worth on frames, and what it says about new ones."""

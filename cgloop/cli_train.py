@@ -1,0 +1,98 @@
+"""`cgloop finetune`, `resume`, `evaluate`, `infer`. Parses, calls, prints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cgloop.errors import UserError
+
+Place = Annotated[Path, typer.Argument(help="run, folder of a training, or bundle", metavar="MODEL")]
+Target = Annotated[Path, typer.Argument(help="config file, or the directory of a run", metavar="CONFIG|RUN")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="replace a value of the config, e.g. train.epochs=20", metavar="KEY=V")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show details")]
+
+
+def add_commands(app: typer.Typer, panel: str) -> None:
+    """Add these commands to the program, in a panel of its help."""
+    for command in (finetune, resume, evaluate, infer):
+        app.command(rich_help_panel=panel)(command)
+
+
+def finetune(
+    target: Target,
+    start: Annotated[Path, typer.Argument(help="run, bundle or params.safetensors to start from", metavar="START")],
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train from the parameters of an earlier model: prep, priors, then train.
+
+    The model's hyper-parameters must be the same. The run remembers where it started (`train.start`), so that the other
+    commands work in it as ever.
+    """
+    from cgloop.rundir import find_params
+
+    found = find_params(start).resolve()
+    _train(target, (*(overrides or ()), f"train.start={found}"), verbose)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="directory of a run", metavar="RUN")], verbose: Verbose = False
+) -> None:
+    """Go on with a training that was interrupted, to the bit; the same as `cgloop train RUN`."""
+    if not (run / "config.yaml").is_file():
+        raise UserError("not a run directory", where=run, remedy="`cgloop train CONFIG` starts one")
+    if not list(run.glob("cycle_*/.train.partial/checkpoints")):
+        raise UserError("no training here was interrupted", where=run, remedy="`cgloop status` tells what is done")
+    _train(run, (), verbose)
+
+
+def _train(target: Path, overrides: tuple[str, ...], verbose: bool) -> None:
+    from cgloop.console import setup_logging
+    from cgloop.cycle import run_to
+    from cgloop.rundir import read_run
+
+    setup_logging(1 if verbose else 0)
+    outcome = run_to(*read_run(target, overrides), "train")
+    for line in outcome.lines:
+        typer.echo(line)
+    raise typer.Exit(int(outcome.code))
+
+
+def evaluate(
+    model: Place,
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", "-d", help="data set or run; default: what the model was trained on")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation, test or all")] = "test",
+    temperature_K: Annotated[float | None, typer.Option("--temperature", help="K; default: the data set's")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for forces.json and forces.html")] = Path("forces"),
+) -> None:
+    """Force errors on frames with reference forces: whole model, prior alone, network alone.
+
+    RMSE, MAE, cosine and R², by residue type, by protein and along the chain, beside the noise of the forces.
+    """
+    from cgloop.assess.evaluate import as_text
+    from cgloop.assess.evaluate import evaluate as work
+
+    part = None if split == "all" else split
+    found = work(model, out, dataset=dataset, split=part, temperature_K=temperature_K)
+    typer.echo(as_text(found))
+    typer.echo(f"\nwrote {out / 'forces.json'} and {out / 'forces.html'}")
+
+
+def infer(
+    model: Place,
+    frames: Annotated[Path, typer.Argument(help="data set, run, or trajectory", metavar="FRAMES")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 file to write")] = Path("inferred.h5"),
+    topology: Annotated[Path | None, typer.Option(help="of a trajectory: PDB, PSF, GRO …")] = None,
+    selection: Annotated[str, typer.Option(help="of a trajectory: the protein's atoms")] = "protein",
+    split: Annotated[str | None, typer.Option(help="only this part of a data set")] = None,
+) -> None:
+    """Energies and forces of a model on the frames of a data set or trajectory."""
+    from cgloop.assess.infer import infer as work
+
+    counts = work(model, frames, out, topology=topology, selection=selection, split=split)
+    typer.echo(f"wrote {out}: " + ", ".join(f"{name} {count} frames" for name, count in counts.items()))
