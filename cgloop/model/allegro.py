@@ -185,8 +185,9 @@ class _PairTensors:
     ):
         self._harmonics, self._latent, self._spec, self._receivers = harmonics, latent, spec, receivers
         self._weights = weights.reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
-        by_component = self._weights[:, contraction.degree_of_component(spec.max_ell + 1)]
-        factors = dot(latent, by_component.reshape(latent.shape[1], -1))
+        by_degree = jnp.split(self._weights, spec.max_ell + 1, axis=1)
+        repeated = [jnp.tile(part, (1, 2 * degree + 1, 1)) for degree, part in enumerate(by_degree)]
+        factors = dot(latent, jnp.concatenate(repeated, axis=1).reshape(latent.shape[1], -1))
         self._tensors = contraction.outer(harmonics, factors.reshape(*harmonics.shape, spec.channels))
 
     def scalars(self, environment: jax.Array, matrices: list[jax.Array], layer: int) -> jax.Array:
@@ -220,6 +221,7 @@ def _bead_matrices(layer_params: Params, spec: AllegroSpec, layer: int, environm
     coupling = layer_coupling(spec, layer)
     n_beads, _, channels = environment.shape
     weights = jnp.concatenate([layer_params[_mix_name(irrep)] for irrep in mixed_paths(spec, layer)])
-    terms = weights[coupling.path][:, None] * jnp.swapaxes(environment, 0, 1)[coupling.component]
+    of_path = contraction.gather(weights, coupling.path)[:, None]
+    terms = of_path * contraction.gather(jnp.swapaxes(environment, 0, 1), coupling.component)
     matrices = contraction.const_dot(coupling.matrix, terms.reshape(-1, n_beads * channels))
     return matrices.reshape(*coupling.shape, n_beads * channels)

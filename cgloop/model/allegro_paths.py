@@ -125,8 +125,8 @@ class Coupling:
 
     Attributes:
         matrix: float64 [A·B, K], Clebsch–Gordan coefficients.
-        path: int [K], number among the mixed paths of the layer.
-        component: int [K], component of Γ.
+        path: int32 [K], number among the mixed paths of the layer.
+        component: int32 [K], component of Γ.
         shape: (A, B), components of V before and behind the layer.
     """
 
@@ -152,7 +152,7 @@ def layer_coupling(spec: AllegroSpec, layer: int) -> Coupling:
             columns.append(column.ravel())
             numbers.append(number)
             components.append(of_environment[second].start + m)
-    return Coupling(np.stack(columns, axis=1), np.array(numbers), np.array(components), shape)
+    return Coupling(np.stack(columns, axis=1), np.array(numbers, np.int32), np.array(components, np.int32), shape)
 
 
 @cache

@@ -44,11 +44,8 @@ def gather(rows: jax.Array, index: jax.Array) -> jax.Array:
 
 def segment_sum(values: jax.Array, index: jax.Array, n: int) -> jax.Array:
     """[n, ...]: sums of the rows of `values` with the same index; indices must be valid."""
-    return (
-        jnp.zeros((n, *values.shape[1:]), values.dtype)
-        .at[index]
-        .add(values, mode="promise_in_bounds", wrap_negative_indices=False)
-    )
+    zeros = jnp.zeros((n, *values.shape[1:]), values.dtype)
+    return zeros.at[index].add(values, mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def degrees(n_components: int) -> list[slice]:

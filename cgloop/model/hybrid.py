@@ -208,11 +208,11 @@ def ml_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) 
 
 
 def _forces_of(model: Model, params: Params, positions: jax.Array, graph: Graph, names: tuple[str, ...]) -> jax.Array:
-    def total(params: Params, positions: jax.Array) -> jax.Array:
+    def total(params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
         by_term = energy_terms(model, params, positions, graph)
         return sum(jnp.sum(by_term[name]) for name in names)
 
-    return minus_gradient(total)(params, positions)
+    return minus_gradient(total)(params, positions, graph)
 
 
 def term_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:

@@ -26,14 +26,14 @@ SPECS = {
 def everything(function, spec, params, x, graph):
     """Energies of the edges, forces, and the gradient by the parameters of a sum of forces with weights."""
 
-    def energy(params, positions):
+    def energy(params, positions, graph):
         vectors = edge_vectors(positions, graph.senders, graph.receivers, graph.edge_mask)
         return function(params, spec, vectors, graph.types, graph.senders, graph.receivers, graph.edge_mask)
 
-    total = lambda params, positions: jnp.sum(energy(params, positions))  # noqa: E731
+    total = lambda *arguments: jnp.sum(energy(*arguments))  # noqa: E731
     weights = np.cos(np.arange(x.size)).reshape(x.shape)
-    loss = lambda params: jnp.sum(weights * minus_gradient(total)(params, x) ** 2)  # noqa: E731
-    return energy(params, x), minus_gradient(total)(params, x), jax.grad(loss)(params)
+    loss = lambda params: jnp.sum(weights * minus_gradient(total)(params, x, graph) ** 2)  # noqa: E731
+    return energy(params, x, graph), minus_gradient(total)(params, x, graph), jax.grad(loss)(params)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -53,11 +53,11 @@ def test_is_the_network_of_the_formulas(name):
 
 def test_reverse_pass_of_forces_is_that_of_reverse_mode():
     """The gradient along the tangent against reverse over reverse, by parameters and by positions."""
-    energy = lambda p, x: jnp.sum(jnp.tanh(p["a"] @ x) ** 3) + jnp.prod(p["b"] + x[0])  # noqa: E731
+    energy = lambda p, x, graph: jnp.sum(jnp.tanh(p["a"] @ x) ** 3) + jnp.prod(p["b"] + x[0])  # noqa: E731
     random = np.random.default_rng(0)
     params, x = {"a": random.normal(size=(4, 5)), "b": random.normal(size=3)}, random.normal(size=(5, 3))
-    loss = lambda force: lambda p, x: jnp.sum(jnp.sin(force(p, x)) * np.arange(15).reshape(5, 3))  # noqa: E731
-    plain = lambda p, x: -jax.grad(energy, argnums=1)(p, x)  # noqa: E731
+    loss = lambda force: lambda p, x: jnp.sum(jnp.sin(force(p, x, 0)) * np.arange(15).reshape(5, 3))  # noqa: E731
+    plain = lambda p, x, graph: -jax.grad(energy, argnums=1)(p, x, graph)  # noqa: E731
     ours, reference = (jax.grad(loss(force), argnums=(0, 1))(params, x) for force in (minus_gradient(energy), plain))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
