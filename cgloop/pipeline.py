@@ -92,9 +92,9 @@ def _md_settings(config: Config) -> dict[str, Any]:
 
 def _train_settings(config: Config) -> dict[str, Any]:
     settings = _sections("model", "train")(config)
-    # How often a checkpoint is written does not change what is trained.
-    settings["train"].pop("checkpoint_every_s")
-    settings["train"].pop("start")
+    # How often a checkpoint is written and who is told does not change what is trained; of a start the contents count.
+    for name in ("checkpoint_every_s", "tracking", "start"):
+        settings["train"].pop(name)
     return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures}
 
 

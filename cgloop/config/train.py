@@ -21,6 +21,13 @@ class GammasConfig(Section):
     )
 
 
+class TrackingConfig(Section):
+    """Who else is told the course of the training; metrics.jsonl and TensorBoard files are always written."""
+
+    service: Literal["none", "wandb", "mlflow"] = Field("none", description="its package must be installed")
+    project: str | None = Field(None, description="of wandb, experiment of mlflow; default: cgloop")
+
+
 class FineTuningConfig(PhaseConfig):
     """The second phase: what is not given is as in the first."""
 
@@ -65,6 +72,7 @@ class TrainConfig(PhaseConfig):
         None, description="a run, a bundle or a params.safetensors whose parameters the first cycle starts from"
     )
     keep_best: int = Field(1, ge=1, le=20, description="parameters of so many epochs are kept, by validation loss")
+    tracking: TrackingConfig = TrackingConfig.model_validate({})
     checkpoint_every_s: float = Field(30.0, ge=0)
     eval_batch_size: int = Field(64, ge=1)
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from cgloop.config.root import Config
 from cgloop.train.phases import run_phases
 from cgloop.train.position import Position, TrainResult
 from cgloop.train.results import judge, summarise, write_results
-from cgloop.train.task import prepare_task
+from cgloop.train.task import Task, prepare_task
+from cgloop.train.tracking import Tracker
 
 log = logging.getLogger("cgloop.train")
 
@@ -22,8 +24,8 @@ def train_stage(
     """Train, evaluate on held-out frames, and write everything into `out`.
 
     Called again on a folder with checkpoints of the same inputs, it goes on from the last. Files: params.safetensors,
-    model.json, history.json, forces.json, summary.json, timing.json; priors.yaml if the prior was trained; best/ if
-    the parameters of several epochs are kept.
+    model.json, history.json, forces.json, summary.json, timing.json; metrics.jsonl and tensorboard/ from the first
+    epoch on; priors.yaml if the prior was trained; best/ if the parameters of several epochs are kept.
 
     Args:
         config: `model`, `train`, `priors`, the temperature of `data`, the seed of `run`.
@@ -47,7 +49,7 @@ def train_stage(
         log.info("nothing to train: the energy is the prior alone")
         result = TrainResult(task.trained, Position(""), "nothing to train", {})
     else:
-        result = run_phases(task.make_trainer, config.train, task.trained, out / "checkpoints", task.fingerprint)
+        result = _train(task, out)
     if jax.process_index() > 0:
         return {}
     judged = judge(task, result.params)
@@ -59,3 +61,13 @@ def train_stage(
         judged,
     )
     return summary
+
+
+def _train(task: Task, out: Path) -> TrainResult:
+    config = task.config.train
+    if jax.process_index() > 0:
+        return run_phases(task.make_trainer, config, task.trained, out / "checkpoints", task.fingerprint)
+    settings = config.model_dump(mode="json", exclude={"tracking"})
+    with Tracker(out, config.tracking, task.config.run.name, settings) as tracker:
+        make = partial(task.make_trainer, on_epoch=tracker.write)
+        return run_phases(make, config, task.trained, out / "checkpoints", task.fingerprint)

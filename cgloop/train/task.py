@@ -140,7 +140,7 @@ def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Pa
         params, space = _earlier(model, params, space, start)
     inputs = {
         "model": model_to_json(model),
-        "train": config.train.model_dump(exclude={"checkpoint_every_s", "start"}),
+        "train": config.train.model_dump(exclude={"checkpoint_every_s", "start", "tracking"}),
         "seed": config.run.seed,
         "dataset": reader.manifest,
         "priors": digest_file(priors_yaml),

@@ -60,6 +60,7 @@ class Trainer:
         first_epoch: int = 0,
         devices: Devices | None = None,
         on_step: Callable[[int], None] = lambda step: None,
+        on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     ):
         """Continue from the newest checkpoint in `folder`, or start with `params`.
 
@@ -79,9 +80,11 @@ class Trainer:
             first_epoch: epochs done in earlier phases.
             devices: that share the work; default: all there are.
             on_step: told the number of steps done after each.
+            on_epoch: told the new row of the history after each epoch; in the primary process only.
         """
         require_groups(config, params)
         self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
+        self.on_epoch = on_epoch
         self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
         self.finish, self.phase, self.first_epoch = finish, phase, first_epoch
         self.devices = Devices() if devices is None else devices
@@ -251,6 +254,8 @@ class Trainer:
         }
         for name, value in row.items():
             position.history[name].append(value)
+        if self.devices.is_primary:
+            self.on_epoch(row)
         self._keep(candidate, loss)
         position.epoch += 1
         best = self.arrays.best
