@@ -19,13 +19,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         max_ell=2, n_layers=2, n_radial=8, embedding=[64, 64], species_embedding=32, mlp=[64, 64],
         hidden="32x0e+32x1o+32x2e",
     ),
+    "large": dict(
+        max_ell=2, n_layers=3, n_radial=16, embedding=[64, 128], species_embedding=32, mlp=[128, 128],
+        hidden="64x0e+64x1o+64x2e",
+    ),
+    # The numbers of an older pipeline, to compare with.
+    "cameo": dict(
+        max_ell=2, n_layers=3, n_radial=24, envelope_p=6, embedding=[64, 128], species_embedding=22, mlp=[96, 96, 96],
+        hidden="128x0o+128x1o+128x1e+128x2e+128x2o+128x3o+128x3e",
+    ),
 }  # fmt: skip
 
 
 class ModelConfig(Section):
     """Hyper-parameters; a `preset` fills in whatever is not given."""
 
-    preset: Literal["nano", "lean", "default"] = "default"
+    preset: Literal["nano", "lean", "default", "large", "cameo"] = "default"
     energy: Literal["hybrid", "prior-only", "ml-only"] = "hybrid"
     cutoff_A: float = Field(12.0, gt=2.0, description="of the network and of non-bonded priors")
     symmetry: Literal["SO3", "O3"] = Field(

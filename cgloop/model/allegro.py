@@ -147,8 +147,7 @@ def edge_energies(
     for layer in range(spec.n_layers):
         layer_params = params[f"layer_{layer}"]
         weights = sum_scale * layer_params["environment"].reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
-        sums = contraction.sum_over_pairs(harmonics, latent, receivers, types)
-        environment = contraction.mix_by_degree(sums, weights)
+        environment = _environment(harmonics, latent, weights, receivers, types)
         scalars = pairs.scalars(environment, matrices, layer)
         update = _mlp(layer_params["latent"], jnp.concatenate([latent, scalars], axis=-1)) * cut
         latent = (latent + update) / sqrt(2) if latent.shape == update.shape else update
@@ -177,6 +176,24 @@ def _two_body_latent(
     return _mlp(mlp, _silu(first), first=1)
 
 
+def _outer_with_linear(harmonics: jax.Array, latent: jax.Array, weights: jax.Array) -> jax.Array:
+    """Y[e, m] Σ_f x[e, f] w[f, l(m), c], [E, H, C]."""
+    n_features, n_degrees, channels = weights.shape
+    by_degree = jnp.split(weights, n_degrees, axis=1)
+    repeated = [jnp.tile(part, (1, 2 * degree + 1, 1)) for degree, part in enumerate(by_degree)]
+    factors = dot(latent, jnp.concatenate(repeated, axis=1).reshape(n_features, -1))
+    return contraction.outer(harmonics, factors.reshape(*harmonics.shape, channels))
+
+
+def _environment(
+    harmonics: jax.Array, latent: jax.Array, weights: jax.Array, receivers: jax.Array, beads: jax.Array
+) -> jax.Array:
+    """Γ [N, H, C] of every bead, from weights [F, L, C]: summed over pairs in the space that has fewer dimensions."""
+    if weights.shape[2] < latent.shape[1]:
+        return contraction.segment_sum(_outer_with_linear(harmonics, latent, weights), receivers, beads.shape[0])
+    return contraction.mix_by_degree(contraction.sum_over_pairs(harmonics, latent, receivers, beads), weights)
+
+
 class _PairTensors:
     """V⁰, and its scalar products with what the beads make of their environments."""
 
@@ -185,10 +202,7 @@ class _PairTensors:
     ):
         self._harmonics, self._latent, self._spec, self._receivers = harmonics, latent, spec, receivers
         self._weights = weights.reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
-        by_degree = jnp.split(self._weights, spec.max_ell + 1, axis=1)
-        repeated = [jnp.tile(part, (1, 2 * degree + 1, 1)) for degree, part in enumerate(by_degree)]
-        factors = dot(latent, jnp.concatenate(repeated, axis=1).reshape(latent.shape[1], -1))
-        self._tensors = contraction.outer(harmonics, factors.reshape(*harmonics.shape, spec.channels))
+        self._tensors = _outer_with_linear(harmonics, latent, self._weights)
 
     def scalars(self, environment: jax.Array, matrices: list[jax.Array], layer: int) -> jax.Array:
         """Scalars [E, paths·C] of a layer: V⁰ M⁰ … Mᵏ Γ for the part of Γ that each of its paths takes.

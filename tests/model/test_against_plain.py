@@ -19,6 +19,7 @@ SPECS = {
     "pseudo-scalars": small_spec(n_layers=4, symmetry="O3", hidden="2x0e+2x0o+2x1o+2x1e"),
     "hidden beyond the harmonics": small_spec(n_layers=3, hidden="2x0e+2x1o+2x2e"),
     "no scalars kept": small_spec(n_layers=2, max_ell=2, hidden="3x1o+3x2e", mlp=(6, 12)),
+    "fewer features than channels": small_spec(hidden="6x0e+6x1o", embedding=(4,), mlp=(4,)),
     "no harmonics but the scalar": small_spec(n_layers=2, max_ell=0, hidden="3x0e"),
 }
 

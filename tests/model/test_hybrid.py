@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgloop.config.model import ModelConfig
+from cgloop.config.model import PRESETS, ModelConfig
 from cgloop.model.graph import Graph, batch_graphs, pad_graph
 from cgloop.model.hybrid import (
     bead_energies,
@@ -262,7 +262,7 @@ def test_models_and_parameters_survive_writing():
     assert unflatten_params(flatten_params(init_params(none, PRIOR, jax.random.key(0))))["ml"] == {}
 
 
-@pytest.mark.parametrize("preset", ["nano", "lean", "default"])
+@pytest.mark.parametrize("preset", list(PRESETS))
 def test_presets_make_models(preset):
     model = build_model(ModelConfig(preset=preset))
     params = init_params(model, None, jax.random.key(0))
