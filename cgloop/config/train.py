@@ -28,6 +28,15 @@ class TrackingConfig(Section):
     project: str | None = Field(None, description="of wandb, experiment of mlflow; default: cgloop")
 
 
+class EnsembleConfig(Section):
+    """Several trainings of the same model, whose disagreement tells where data decide little."""
+
+    members: int = Field(1, ge=1, le=64, description="trainings, one after the other; the first is the model")
+    kind: Literal["seeds", "bootstrap"] = Field(
+        "seeds", description="bootstrap: members also have frames of their own, drawn in blocks of each trajectory"
+    )
+
+
 class FineTuningConfig(PhaseConfig):
     """The second phase: what is not given is as in the first."""
 
@@ -72,6 +81,7 @@ class TrainConfig(PhaseConfig):
         None, description="a run, a bundle or a params.safetensors whose parameters the first cycle starts from"
     )
     keep_best: int = Field(1, ge=1, le=20, description="parameters of so many epochs are kept, by validation loss")
+    ensemble: EnsembleConfig = EnsembleConfig.model_validate({})
     tracking: TrackingConfig = TrackingConfig.model_validate({})
     checkpoint_every_s: float = Field(30.0, ge=0)
     eval_batch_size: int = Field(64, ge=1)

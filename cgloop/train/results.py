@@ -1,6 +1,7 @@
 """What a training writes: parameters, how they were found, and what they are worth on held-out frames."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from cgloop.priors.tables import write_priors
 from cgloop.residues import N_TYPES, RESIDUES
 from cgloop.stages import write_json
 from cgloop.train.checkpoints import write_tensors
+from cgloop.train.ensemble import disagreement
 from cgloop.train.evaluate import evaluate_forces, predict
 from cgloop.train.position import HISTORY_UNITS, TrainResult
 from cgloop.train.task import Task
@@ -68,8 +70,22 @@ def summarise(task: Task, result: TrainResult, judged: dict[str, Any]) -> dict[s
     }
 
 
-def write_results(out: Path, task: Task, result: TrainResult, judged: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Write all files of the stage, and remove the checkpoints."""
+def write_results(
+    out: Path,
+    task: Task,
+    result: TrainResult,
+    judged: dict[str, Any],
+    summary: dict[str, Any],
+    members: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write all files of the stage, and remove the checkpoints.
+
+    Args:
+        out: folder of the stage.
+        task, result: what was trained, and what came of it.
+        judged, summary: contents of forces.json and summary.json.
+        members: trained parameters of further members of an ensemble.
+    """
     write_tensors(out / "params.safetensors", _flat(task.whole(result.params)))
     if result.kept:
         (out / "best").mkdir(exist_ok=True)
@@ -78,6 +94,11 @@ def write_results(out: Path, task: Task, result: TrainResult, judged: dict[str, 
     if task.space is not None:
         prior = PriorParams(*(np.asarray(value, np.float64) for value in task.whole(result.params)["prior"]))
         write_priors(out / "priors.yaml", prior, task.space.origin(), task.model.forms)
+    if members:
+        (out / "ensemble").mkdir(exist_ok=True)
+        for number, trained in enumerate(members, start=1):
+            write_tensors(out / "ensemble" / f"member_{number:02d}.safetensors", _flat(task.whole(trained)))
+        write_json(out / "ensemble.json", jsonable(disagreement(task, [result.params, *members])))
     contents = {
         "model.json": model_to_json(task.model),
         "history.json": _history(result),

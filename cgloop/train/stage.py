@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from cgloop.config.root import Config
+from cgloop.train.ensemble import train_members
 from cgloop.train.phases import run_phases
 from cgloop.train.position import Position, TrainResult
 from cgloop.train.results import judge, summarise, write_results
@@ -25,7 +26,8 @@ def train_stage(
 
     Called again on a folder with checkpoints of the same inputs, it goes on from the last. Files: params.safetensors,
     model.json, history.json, forces.json, summary.json, timing.json; metrics.jsonl and tensorboard/ from the first
-    epoch on; priors.yaml if the prior was trained; best/ if the parameters of several epochs are kept.
+    epoch on; priors.yaml if the prior was trained; best/ if the parameters of several epochs are kept; ensemble/ and
+    ensemble.json if there are several members.
 
     Args:
         config: `model`, `train`, `priors`, the temperature of `data`, the seed of `run`.
@@ -50,12 +52,13 @@ def train_stage(
         result = TrainResult(task.trained, Position(""), "nothing to train", {})
     else:
         result = _train(task, out)
+    members = [] if task.is_empty else train_members(task, out / "checkpoints")
     if jax.process_index() > 0:
         return {}
     judged = judge(task, result.params)
     summary = summarise(task, result, judged)
     result.timing["stage_s"] = time.monotonic() - start
-    write_results(out, task, result, judged, summary)
+    write_results(out, task, result, judged, summary, members)
     log.info(
         "force RMSE on %(split)s: %(rmse_full).4f, prior alone %(rmse_prior).4f, no model %(rmse_zero).4f kcal/mol/Å",
         judged,

@@ -5,7 +5,7 @@ With a frozen prior the network learns what the prior leaves of the forces, comp
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Task:
         forces: of the trained part, a jitted function of what `trained` gives.
         fingerprint: of all inputs.
         noise: by protein, of a component of the mapped forces, kcal/mol/Å; None where it is not known.
+        started: whether `params` are those of an earlier training.
+        compiled: steps that are compiled already, for members of an ensemble.
     """
 
     config: Config
@@ -70,6 +72,8 @@ class Task:
     forces: ForceFunction
     fingerprint: str
     noise: dict[str, float | None]
+    started: bool = False
+    compiled: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def trained(self) -> dict[str, Any]:
@@ -103,6 +107,7 @@ class Task:
             validation=self.sets.validation,
             evaluation_shape=self.shape,
             seed=self.config.run.seed,
+            compiled=self.compiled,
             **more,
             **phase,
         )
@@ -148,7 +153,8 @@ def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Pa
     }
     forces = jax.jit(_trained_forces(model, space))
     noise = force_noise(reader)
-    return Task(config, sets, shape, baseline, model, params, space, forces, digest_of(inputs), noise)
+    started = start is not None
+    return Task(config, sets, shape, baseline, model, params, space, forces, digest_of(inputs), noise, started)
 
 
 def _prior_forces_on(

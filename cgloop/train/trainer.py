@@ -24,9 +24,9 @@ from cgloop.interrupt import check_stop
 from cgloop.progress import Progress, progress
 from cgloop.train.checkpoints import named_leaves, read_checkpoint, read_tensors, with_leaves, write_checkpoint
 from cgloop.train.checkpoints import write_tensors as write_params
-from cgloop.train.devices import Devices
+from cgloop.train.devices import Devices, Step
 from cgloop.train.evaluate import predict
-from cgloop.train.loader import FrameSet, Shape, epoch_plan
+from cgloop.train.loader import Bucket, FrameSet, Shape, epoch_plan
 from cgloop.train.loss import mean_loss
 from cgloop.train.optimizers import make_optimizer, own_average, require_groups
 from cgloop.train.position import Arrays, Position, TrainResult
@@ -59,6 +59,7 @@ class Trainer:
         phase: int = 1,
         first_epoch: int = 0,
         devices: Devices | None = None,
+        compiled: dict[Any, Any] | None = None,
         on_step: Callable[[int], None] = lambda step: None,
         on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     ):
@@ -79,12 +80,14 @@ class Trainer:
             phase: number of it, from 1.
             first_epoch: epochs done in earlier phases.
             devices: that share the work; default: all there are.
+            compiled: steps that trainings of the same thing share; filled here.
             on_step: told the number of steps done after each.
             on_epoch: told the new row of the history after each epoch; in the primary process only.
         """
         require_groups(config, params)
         self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
         self.on_epoch = on_epoch
+        self._compiled = {} if compiled is None else compiled
         self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
         self.finish, self.phase, self.first_epoch = finish, phase, first_epoch
         self.devices = Devices() if devices is None else devices
@@ -121,16 +124,20 @@ class Trainer:
 
     def _compile(self) -> None:
         start = time.monotonic()
-        self._train_steps = []
-        for bucket in self.buckets:
-            batch = self.devices.batch(self.training, bucket.frames[:1], bucket.shape)
-            self._train_steps.append(self.devices.compile(self._step, self.arrays.state, batch))
+        key = (self.phase, self.training.weight is None)
+        if key not in self._compiled:
+            self._compiled[key] = [self._compile_step(bucket) for bucket in self.buckets]
+        self._train_steps = self._compiled[key]
         chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
         batch = self.validation.batch(chosen, self.evaluation_shape)
         self._forces(self._average(), batch.positions, batch.graph).block_until_ready()
         self.compile_s = time.monotonic() - start
         several = f" on {self.devices.n} devices" if self.devices.n > 1 else ""
         log.info("compiled in %.1f s: %d steps an epoch%s", self.compile_s, self.n_steps, several)
+
+    def _compile_step(self, bucket: Bucket) -> Step:
+        batch = self.devices.batch(self.training, bucket.frames[:1], bucket.shape)
+        return self.devices.compile(self._step, self.arrays.state, batch)
 
     def run(self) -> TrainResult:
         """Train to the end.

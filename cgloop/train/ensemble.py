@@ -1,0 +1,124 @@
+"""Several trainings of one model, and how much they disagree: where data decide little, members differ.
+
+Members have seeds of their own, for the random network and the order of frames. With `bootstrap` each also has frames
+of its own: blocks of consecutive frames of each trajectory are drawn with replacement (Künsch 1989,
+doi:10.1214/aos/1176347265), a block that was drawn twice weighing twice. The first member is the model and sees all
+frames.
+"""
+
+import copy
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cgloop.config.train import EnsembleConfig
+from cgloop.model.hybrid import init_params
+from cgloop.residues import RESIDUES
+from cgloop.train.evaluate import predict, trajectory_blocks
+from cgloop.train.loader import FrameSet
+from cgloop.train.phases import run_phases
+from cgloop.train.task import Task
+
+log = logging.getLogger("cgloop.train")
+
+STRIDE = 1_000_003
+"""Between the seeds of members, so that they do not meet those of the cycles that follow."""
+
+BOOTSTRAP_STREAM = 2**41
+
+
+def train_members(task: Task, folder: Path) -> list[dict[str, Any]]:
+    """Trained parameters of all members but the first, one after the other; one that is finished is not repeated."""
+    members = []
+    for number in range(1, task.config.train.ensemble.members):
+        log.info("member %d of %d", number + 1, task.config.train.ensemble.members)
+        own = member_task(task, number)
+        result = run_phases(
+            own.make_trainer, own.config.train, own.trained, folder / f"member_{number}", own.fingerprint
+        )
+        members.append(result.params)
+    return members
+
+
+def member_task(task: Task, number: int) -> Task:
+    """The task of a member; it shares frames and compiled steps with the others."""
+    config = task.config
+    seed = (config.run.seed + STRIDE * number) % 2**32
+    config = config.model_copy(update={"run": config.run.model_copy(update={"seed": seed})})
+    params = task.params
+    if not task.started:
+        params = init_params(task.model, params["prior"], jax.random.key(seed))
+    sets = task.sets
+    if config.train.ensemble.kind == "bootstrap":
+        sets = replace(sets, training=resampled(sets.training, seed))
+    return replace(task, config=config, params=params, sets=sets, fingerprint=f"{task.fingerprint}, member {number}")
+
+
+def resampled(frames: FrameSet, seed: int) -> FrameSet:
+    """The same frames, each with the weight of how often its block was drawn; those never drawn weigh nothing."""
+    block = trajectory_blocks(frames)
+    n = int(block.max()) + 1
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, BOOTSTRAP_STREAM], np.uint64)))
+    times = np.bincount(generator.integers(n, size=n), minlength=n)[block]
+    drawn = copy.copy(frames)
+    drawn.weight = (times * (1.0 if frames.weight is None else frames.weight)).astype(np.float32)
+    return drawn
+
+
+def disagreement(task: Task, members: list[dict[str, Any]]) -> dict[str, Any]:
+    """The contents of `ensemble.json`: how members differ on validation frames.
+
+    Args:
+        task: its model, and its validation frames.
+        members: trained parameters, the model's first.
+    """
+    frames = task.sets.validation
+    forces = np.stack([predict(task.forces, one, frames, task.shape) for one in members]).astype(np.float64)
+    return describe(frames, forces, task.config.train.ensemble)
+
+
+def describe(frames: FrameSet, forces: np.ndarray, config: EnsembleConfig) -> dict[str, Any]:
+    """As `disagreement`, from forces [members, B, 3] of the trained part.
+
+    The disagreement at a bead is the standard deviation of a force component over members (n − 1), kcal/mol/Å; over
+    several beads its root mean square. Of one member more, the force would differ from that of another by √2 of it.
+    """
+    variance = forces.var(axis=0, ddof=1).mean(axis=1)
+    owner = np.repeat(np.arange(frames.n_frames), frames.beads.counts)
+    per_frame = np.sqrt(np.bincount(owner, weights=variance) / frames.beads.counts)
+    protein = frames.protein[owner]
+    target = frames.target.astype(np.float64)
+    worst = np.argsort(per_frame)[::-1][:10]
+
+    def rms(chosen: np.ndarray) -> dict[str, Any]:
+        return {"count": int(chosen.sum()), "disagreement": float(np.sqrt(variance[chosen].mean()))}
+
+    return {
+        "members": len(forces),
+        "kind": config.kind,
+        "split": "validation",
+        "n_frames": frames.n_frames,
+        "unit": "kcal/mol/Å",
+        "disagreement": float(np.sqrt(variance.mean())),
+        "rmse_members": [float(np.sqrt(np.mean((one - target) ** 2))) for one in forces],
+        "rmse_mean": float(np.sqrt(np.mean((forces.mean(axis=0) - target) ** 2))),
+        "per_frame": {f"{q:g}": float(np.quantile(per_frame, q)) for q in (0.0, 0.05, 0.5, 0.95, 0.99, 1.0)},
+        "per_protein": {name: rms(protein == i) for i, name in enumerate(frames.names)},
+        "per_residue_type": {
+            RESIDUES[kind].name: rms(frames.types == kind) for kind in np.unique(frames.types).tolist()
+        },
+        "largest": [
+            {
+                "protein": frames.names[frames.protein[i]],
+                "replica": int(frames.replica[i]),
+                "frame": int(i - np.flatnonzero(frames.protein == frames.protein[i])[0]),
+                "disagreement": float(per_frame[i]),
+            }
+            for i in worst.tolist()
+        ],
+        "about": "`frame` counts the validation frames of the protein, from 0, in the order of the data set",
+    }
