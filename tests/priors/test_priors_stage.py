@@ -3,8 +3,10 @@
 import json
 import tracemalloc
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from synthetic_chains import protein_of, random_chain
 
 from cgloop.config import Config
@@ -160,6 +162,18 @@ def peak_of_fit(folder, n_proteins, config, monkeypatch):
     return peak, n_proteins * 2 * positions.size * 4
 
 
+@pytest.fixture
+def no_compilation_cache():
+    """Writing what was compiled to the cache of the tests takes memory, too."""
+    folder = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
+
+
+@pytest.mark.usefixtures("no_compilation_cache")
 def test_memory_does_not_grow_with_the_number_of_proteins(tmp_path, example_h5, monkeypatch):
     config = config_of(example_h5, priors={"temperatures": "mixed", "min_frames": 10})
     peak_of_fit(tmp_path / "warm", 3, config, monkeypatch)  # compilation
