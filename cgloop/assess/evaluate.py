@@ -105,7 +105,7 @@ def as_text(found: dict[str, Any]) -> str:
     if found["noise"] is not None:
         lines.append(f"noise of the mapped forces: {found['noise']:.3f}; `explained` is of what is not noise")
         if found["rmse_full"] < found["noise"]:
-            lines.append("the model's error is below the noise, so the noise was estimated too high for these frames")
+            lines.append("the estimate of the noise is one from above: the model's error is below it")
     gain = found["full_minus_prior"]
     lines += ["", f"full less prior-only: {gain['value']:+.4f} ± {gain['error']:.4f} ({gain['blocks']} blocks, 95 %)"]
     modes = [mode for mode in found["modes"] if mode != "zero"]
