@@ -37,7 +37,10 @@ def everything(function, spec, params, x, graph):
     return energy(params, x, graph), minus_gradient(total)(params, x, graph), jax.grad(loss)(params)
 
 
-@pytest.mark.parametrize("name", SPECS)
+LONG = {"three layers", "no scalars kept"}  # to compile
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in SPECS])
 def test_is_the_network_of_the_formulas(name):
     spec = SPECS[name]
     x = chain(7, seed=3)
