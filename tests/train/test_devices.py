@@ -133,7 +133,7 @@ def test_two_processes_train_as_one(repository, world, tmp_path):
     assert not (tmp_path / "stopped" / "params.safetensors").exists()
     codes, said = run_two(repository, folder, tmp_path / "stopped")
     assert codes == [0, 0], said
-    # Gloo adds in an order of its own, so that only one process promises the same bits.
+    # To the bit in most trials; one differed for a reason that was not found, so that only one process promises it.
     for name, column in columns(tmp_path / "straight").items():
         np.testing.assert_allclose(columns(tmp_path / "stopped")[name], column, rtol=1e-4, err_msg=name)
     (tmp_path / "one").mkdir()
