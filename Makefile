@@ -7,6 +7,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Processes that share the tests; each takes up to 4 GB. A file stays in one process, with what it prepares.
+WORKERS ?= 2
+
 .PHONY: demo test test-slow bench lint lock clean
 
 demo: $(READY)
@@ -15,7 +18,7 @@ demo: $(READY)
 	  { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ] || exit $$code; }
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" $(TEST_OPTIONS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(TEST_OPTIONS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(TEST_OPTIONS)

@@ -11,9 +11,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what JAX compiled: tests, and the processes they start, mostly compile what an earlier one did.
 
-    Set before JAX is imported; `--cache-clear` forgets it.
+    Set before JAX is imported; `--cache-clear` forgets it. Each of several processes that share the tests has its own.
     """
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir(f"jax{worker}"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
