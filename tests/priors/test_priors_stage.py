@@ -111,6 +111,7 @@ def test_summary_tells_what_the_prior_explains(fitted, dataset):
         assert share["explained"] < share["explained_of_explainable"] < 1.1
 
 
+@pytest.mark.slow
 def test_refinement_of_the_example_does_not_make_held_out_forces_worse(dataset, example_h5, tmp_path):
     priors = {"refine": {"enabled": True, "starts": 1, "max_steps": 20, "frames": 200}, "temperatures": "mixed"}
     fit_stage(dataset, config_of(example_h5, priors=priors), tmp_path)
@@ -173,6 +174,7 @@ def no_compilation_cache():
     compilation_cache.reset_cache()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_compilation_cache")
 def test_memory_does_not_grow_with_the_number_of_proteins(tmp_path, example_h5, monkeypatch):
     config = config_of(example_h5, priors={"temperatures": "mixed", "min_frames": 10})

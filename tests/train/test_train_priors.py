@@ -96,6 +96,7 @@ def test_it_is_what_is_exported(inputs, done, tmp_path):
     assert digest_file(tmp_path / "priors.yaml") == digest_file(done[0] / "priors.yaml") != digest_file(inputs[1])
 
 
+@pytest.mark.slow
 def test_with_the_network_and_in_two_phases_a_stop_is_continued_to_the_bit(inputs, tmp_path, monkeypatch):
     config = configure("hybrid", epochs=2, gammas={"network": 0.1}, fine_tuning={"epochs": 2, "learning_rate": 0.01})
     for name in ("straight", "stopped"):
