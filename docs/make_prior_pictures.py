@@ -20,10 +20,10 @@ COLORS = {"fourier": "#0072b2", "harmonic": "#d55e00", "spline": "#009e73"}
 CEILING_KCAL_PER_MOL = 6.0
 
 
-def read_samples(dataset: Path, keyed: str = "global") -> tuple[Samples, float]:
+def read_samples(dataset: Path) -> tuple[Samples, float]:
     """Distributions of the training frames at the model's temperature."""
     reader = DatasetReader.open(dataset)
-    samples = Samples(keyed=keyed)
+    samples = Samples()
     for name in reader.names:
         samples.add(reader.load(name, "train", reader.temperature_K))
     return samples, reader.temperature_K

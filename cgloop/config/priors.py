@@ -54,7 +54,10 @@ class PriorsConfig(Section):
     angle_form: Literal["fourier", "harmonic", "spline"] = "fourier"
     dihedral_form: Literal["fourier", "spline"] = "fourier"
     repulsion_form: Literal["wca", "lj", "power4", "power6", "power12"] = Field(
-        "wca", description="for separations of 6 and more; nearer ones are always wca"
+        "wca", description="for separations of `repulsion_separation` and more; nearer ones are always wca"
+    )
+    repulsion_separation: int = Field(
+        6, ge=4, le=20, description="along the chain, from which on a pair repels and touches as any other"
     )
     keyed: Literal["global", "class", "residue"] = Field(
         "global", description="bonded parameters for all, by class (GLY, PRO, other), or by residue type"

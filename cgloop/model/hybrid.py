@@ -120,7 +120,7 @@ def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> 
         if forms.electrostatics:
             items.edges["electrostatics"] = terms.electrostatics_energies(prior, lengths, graph, forms, model.cutoff_A)
         if forms.contacts:
-            items.edges["contact"] = terms.contact_energies(prior, lengths, graph)
+            items.edges["contact"] = terms.contact_energies(prior, lengths, graph, forms)
     if model.spec is not None and model.has_ml:
         items.edges["ml"] = edge_energies(
             params["ml"], model.spec, vectors, graph.types, graph.senders, graph.receivers, graph.edge_mask

@@ -19,11 +19,8 @@ from cgloop.residues import N_TYPES, RESIDUES, TYPE_ID
 
 __all__ = ["DEFAULT_FORMS", "LINEAR_BELOW", "PRIOR_TERM_NAMES", "TERM_NAMES", "PriorForms", "PriorParams"]
 
-SEPARATION_CLASSES = ((2, 2), (3, 5), (6, None))
-"""First and last separation along the chain of the three classes of repulsion; None: no end, and other chains."""
-
-CONTACT_SEPARATION = SEPARATION_CLASSES[2][0]
-"""Contact terms act between beads at least so far along the chain."""
+N_SEPARATION_CLASSES = 3
+"""Classes of repulsion by separation along the chain, see `PriorForms.separations`."""
 
 CHARGES = np.array([residue.charge for residue in RESIDUES], dtype=np.float32)
 
@@ -42,13 +39,14 @@ class PriorForms:
     Attributes:
         angle: key of `potentials.ANGLE_FORMS`.
         dihedral: "fourier" or "spline".
-        repulsion: key of `potentials.REPULSION_FORMS`, for separations of 6 and more; nearer ones are always "wca".
+        repulsion: key of `potentials.REPULSION_FORMS`, for the last class of separations; nearer ones are always "wca".
         keyed: key of `KEY_NAMES`: "global", or parameters by class or type of residue. A bond has the key of its second
             bead (a peptide bond before proline may be cis), an angle that of its middle bead, a dihedral those of
             its two middle beads.
         electrostatics: whether charged residues interact.
         electrostatics_separation: smallest separation at which they do.
-        contacts: whether there are residue-pair contact energies.
+        contacts: whether there are residue-pair contact energies, in the last class of separations.
+        repulsion_separation: smallest separation of that class.
     """
 
     angle: str = "fourier"
@@ -58,6 +56,12 @@ class PriorForms:
     electrostatics: bool = False
     electrostatics_separation: int = 4
     contacts: bool = False
+    repulsion_separation: int = 6
+
+    @property
+    def separations(self) -> tuple[tuple[int, int | None], ...]:
+        """First and last separation of each class of repulsion; None: no end, and other chains."""
+        return (2, 2), (3, self.repulsion_separation - 1), (self.repulsion_separation, None)
 
 
 DEFAULT_FORMS = PriorForms()
@@ -133,9 +137,10 @@ def dihedral_potential(cosine: jax.Array, sine: jax.Array, params: PriorParams, 
 repulsion_potential = potentials.wca
 
 
-def separation_class(separation: jax.Array) -> jax.Array:
-    """Index into `SEPARATION_CLASSES`; bonded neighbours (separation 1) get 0 and are masked elsewhere."""
-    return (separation >= SEPARATION_CLASSES[1][0]).astype(jnp.int32) + (separation >= SEPARATION_CLASSES[2][0])
+def separation_class(separation: jax.Array, forms: PriorForms = DEFAULT_FORMS) -> jax.Array:
+    """Index into `PriorForms.separations`; bonded neighbours (separation 1) get 0 and are masked elsewhere."""
+    _, (middle, _), (far, _) = forms.separations
+    return (separation >= middle).astype(jnp.int32) + (separation >= far)
 
 
 def key_of_type(keyed: str) -> np.ndarray:
@@ -216,18 +221,18 @@ def repulsion_energies(
         params: the prior.
         lengths: [E] Å, of the edges.
         graph: its separations and edge mask are used; bonded neighbours have no repulsion.
-        forms: which function acts from separation 6 on.
+        forms: which function acts in the last class of separations, and where that begins.
         cutoff_A: where functions that do not end by themselves are switched off, Å; "wca" needs none.
     """
     params = cast_prior(params, lengths.dtype)
-    kind = separation_class(graph.separation)
+    kind = separation_class(graph.separation, forms)
     pair = potentials.wca(lengths, params.repulsion_epsilon[kind], params.repulsion_r_min[kind])
     if forms.repulsion != "wca":
         far = potentials.REPULSION_FORMS[forms.repulsion](
             lengths, params.repulsion_epsilon[2], params.repulsion_r_min[2]
         )
         pair = jnp.where(kind == 2, far * _switched(lengths, cutoff_A), pair)
-    counted = graph.edge_mask & (graph.separation >= SEPARATION_CLASSES[0][0])
+    counted = graph.edge_mask & (graph.separation >= forms.separations[0][0])
     return 0.5 * _weight(params, "repulsion") * jnp.where(counted, pair, 0.0)
 
 
@@ -243,13 +248,15 @@ def electrostatics_energies(
     return 0.5 * _weight(params, "electrostatics") * jnp.where(counted, pair, 0.0)
 
 
-def contact_energies(params: PriorParams, lengths: jax.Array, graph: Graph) -> jax.Array:
+def contact_energies(
+    params: PriorParams, lengths: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
+) -> jax.Array:
     """Residue-pair contact energies [E] of the directed edges, half of the pair's each."""
     params = cast_prior(params, lengths.dtype)
     table = 0.5 * (params.contact_energy + params.contact_energy.T)
     types = jnp.asarray(graph.types)
     pair = table[types[graph.senders], types[graph.receivers]] * potentials.contact(lengths)
-    counted = graph.edge_mask & (graph.separation >= CONTACT_SEPARATION)
+    counted = graph.edge_mask & (graph.separation >= forms.repulsion_separation)
     return 0.5 * _weight(params, "contact") * jnp.where(counted, pair, 0.0)
 
 

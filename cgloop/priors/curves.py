@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cgloop.model.potentials import SWITCH_FROM
-from cgloop.model.terms import KEY_NAMES, SEPARATION_CLASSES, PriorParams
+from cgloop.model.terms import KEY_NAMES, N_SEPARATION_CLASSES, PriorParams
 from cgloop.priors.bonded import angle_target, dihedral_target
 from cgloop.priors.forms import angle_curve, dihedral_curve, repulsion_shape
 from cgloop.priors.inversion import CONTACT_A, Fit
@@ -41,7 +41,7 @@ def _common(fit: Fit) -> PriorParams:
 
 def _far_forms(fit: Fit) -> list[str]:
     """The form of each separation class."""
-    return ["wca"] * (len(SEPARATION_CLASSES) - 1) + [fit.forms.repulsion]
+    return ["wca"] * (N_SEPARATION_CLASSES - 1) + [fit.forms.repulsion]
 
 
 def sanity(fit: Fit, kT: float) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _repulsion(fit: Fit) -> list[dict[str, Any]]:
         out.append(
             {
                 "term": "repulsion",
-                "separation": class_key(kind),
+                "separation": class_key(kind, fit.forms),
                 "coordinate": "r",
                 "unit": "Å",
                 "samples": histogram.total,

@@ -22,6 +22,7 @@ def forms_of(config: PriorsConfig) -> PriorForms:
         electrostatics=config.electrostatics.enabled,
         electrostatics_separation=config.electrostatics.min_separation,
         contacts=config.contacts.enabled,
+        repulsion_separation=config.repulsion_separation,
     )
 
 

@@ -70,7 +70,7 @@ def fit_priors(
     Raises:
         UserError: fewer than `min_frames` frames, positions that cannot be a protein's, or too short a cutoff.
     """
-    samples = Samples(keyed=config.keyed)
+    samples = Samples(forms=forms_of(config))
     for protein in proteins:
         check_temperature(protein, temperature_K)
         samples.add(protein)
@@ -234,7 +234,7 @@ def fit_repulsion(smallest: np.ndarray, epsilon_kT: float) -> tuple[np.ndarray, 
 
 
 def far_epsilon(form: str, r_min: float, epsilon_kT: float) -> float:
-    """ε in kT of the repulsion from separation 6 on.
+    """ε in kT of the repulsion in the last class of separations.
 
     Of a form that reaches to the cutoff so much that `CONTACT_A` costs `CONTACT_KT`, and at least 1 kT for power laws
     (at the reference's smallest distance) and 0.2 kT for the well of Lennard-Jones.

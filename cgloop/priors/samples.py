@@ -10,7 +10,7 @@ import numpy as np
 from cgloop.data.dataset import ProteinData
 from cgloop.data.geometry import bond_angles, bond_lengths, dihedral_angles
 from cgloop.model.potentials import CONTACT_INNER_A, CONTACT_OUTER_A
-from cgloop.model.terms import CONTACT_SEPARATION, KEY_NAMES, SEPARATION_CLASSES, key_of_type
+from cgloop.model.terms import DEFAULT_FORMS, KEY_NAMES, N_SEPARATION_CLASSES, PriorForms, key_of_type
 from cgloop.model.topology import Topology, build_topology, separation_matrix
 from cgloop.residues import N_TYPES
 
@@ -74,7 +74,8 @@ class Samples:
         bonds, angles, dihedrals: histograms over r, θ in [0, π] and φ in [−π, π].
         distances: per separation class, histogram of pair distances.
         smallest: [3] Å, smallest pair distance per separation class, inf where there is no pair.
-        keyed: which residues have distributions of their own, beside those of all (`PriorForms.keyed`).
+        forms: of the prior: which residues have distributions of their own beside those of all, and which separations
+            along the chain are a class.
         key_bonds: [K, 3], number, sum and sum of squares of trans bond lengths less 3.8 Å.
         key_angles, key_dihedrals: counts [K, bins] and [K², bins] on the grids of `angles` and `dihedrals`.
         contacts: [2, 20, 20], by residue types of pairs far along the chain: contacts, and pairs.
@@ -89,17 +90,17 @@ class Samples:
     angles: Histogram = field(default_factory=lambda: Histogram.between(0.0, np.pi, 360))
     dihedrals: Histogram = field(default_factory=lambda: Histogram.between(-np.pi, np.pi, 360))
     distances: list[Histogram] = field(
-        default_factory=lambda: [Histogram.between(0.0, 20.0, 200) for _ in SEPARATION_CLASSES]
+        default_factory=lambda: [Histogram.between(0.0, 20.0, 200) for _ in range(N_SEPARATION_CLASSES)]
     )
-    smallest: np.ndarray = field(default_factory=lambda: np.full(len(SEPARATION_CLASSES), np.inf))
-    keyed: str = "global"
+    smallest: np.ndarray = field(default_factory=lambda: np.full(N_SEPARATION_CLASSES, np.inf))
+    forms: PriorForms = DEFAULT_FORMS
     key_bonds: np.ndarray = field(init=False)
     key_angles: np.ndarray = field(init=False)
     key_dihedrals: np.ndarray = field(init=False)
     contacts: np.ndarray = field(default_factory=lambda: np.zeros((2, N_TYPES, N_TYPES)))
 
     def __post_init__(self) -> None:
-        n = len(KEY_NAMES[self.keyed]) if self.keyed != "global" else 0
+        n = len(KEY_NAMES[self.forms.keyed]) if self.forms.keyed != "global" else 0
         self.key_bonds = np.zeros((n, 3))
         self.key_angles = np.zeros((n, len(self.angles.counts)))
         self.key_dihedrals = np.zeros((n * n, len(self.dihedrals.counts)))
@@ -107,7 +108,7 @@ class Samples:
     def add(self, protein: ProteinData) -> None:
         """Count all frames of a protein."""
         topology = build_topology(protein.linked)
-        pairs = _pairs_by_class(protein.linked)
+        pairs = _pairs_by_class(protein.linked, self.forms)
         n_pairs = max(1, sum(len(indices) for indices in pairs))
         size = max(1, BLOCK_VALUES // (3 * n_pairs))
         for start in range(0, protein.n_frames, size):
@@ -117,25 +118,25 @@ class Samples:
             self._add_bonds(bonds)
             self.angles.add(angles)
             self.dihedrals.add(dihedrals)
-            if self.keyed != "global":
+            if self.forms.keyed != "global":
                 self._add_keys(protein.residue_type, topology, bonds, angles, dihedrals)
             for kind, indices in enumerate(pairs):
                 distances = bond_lengths(x, indices)
                 self.distances[kind].add(distances)
                 self.smallest[kind] = min(self.smallest[kind], distances.min(initial=np.inf))
-                if SEPARATION_CLASSES[kind][0] == CONTACT_SEPARATION:
+                if kind == N_SEPARATION_CLASSES - 1:
                     self._add_contacts(protein.residue_type[indices], distances)
         self.n_frames += protein.n_frames
 
     def _add_keys(self, types: np.ndarray, topology: Topology, bonds, angles, dihedrals) -> None:
         """Count bonds, angles and dihedrals [F, M] again by the key of their residues."""
-        keys = key_of_type(self.keyed)[types.astype(int)]
+        keys = key_of_type(self.forms.keyed)[types.astype(int)]
         for row, lengths in zip(keys[topology.bonds[:, 1]], bonds.T, strict=True):
             apart = lengths[lengths >= CIS_BELOW_A] - BOND_ORIGIN_A
             self.key_bonds[row] += len(apart), apart.sum(), (apart**2).sum()
         for row, values in zip(keys[topology.angles[:, 1]], angles.T, strict=True):
             self.key_angles[row] += np.histogram(values, self.angles.edges)[0]
-        pairs = len(KEY_NAMES[self.keyed]) * keys[topology.dihedrals[:, 1]] + keys[topology.dihedrals[:, 2]]
+        pairs = len(KEY_NAMES[self.forms.keyed]) * keys[topology.dihedrals[:, 1]] + keys[topology.dihedrals[:, 2]]
         for row, values in zip(pairs, dihedrals.T, strict=True):
             self.key_dihedrals[row] += np.histogram(values, self.dihedrals.edges)[0]
 
@@ -161,11 +162,11 @@ class Samples:
         self.n_bonds = total
 
 
-def _pairs_by_class(linked: np.ndarray) -> list[np.ndarray]:
-    """Bead pairs i < j, int [P, 2], of each class of `SEPARATION_CLASSES`."""
+def _pairs_by_class(linked: np.ndarray, forms: PriorForms) -> list[np.ndarray]:
+    """Bead pairs i < j, int [P, 2], of each class of `PriorForms.separations`."""
     separation = separation_matrix(linked)
     upper = np.triu(np.ones(separation.shape, bool), 1)
     return [
         np.argwhere(upper & (separation >= first) & (separation <= (last or separation.max(initial=first))))
-        for first, last in SEPARATION_CLASSES
+        for first, last in forms.separations
     ]

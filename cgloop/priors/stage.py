@@ -11,8 +11,9 @@ from cgloop.config import Config
 from cgloop.config.priors import PriorsConfig
 from cgloop.data.dataset import DatasetReader
 from cgloop.interrupt import check_stop
-from cgloop.model.terms import PriorParams
+from cgloop.model.terms import PriorForms, PriorParams
 from cgloop.priors.curves import curves
+from cgloop.priors.forms import forms_of
 from cgloop.priors.inversion import Fit, fit_samples, mixed_fit
 from cgloop.priors.refine import Refined, gather, refine, refined_fit, rms_deviation
 from cgloop.priors.samples import Samples
@@ -42,7 +43,7 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
     temperatures = _temperatures(reader, config.priors, temperature_K)
     fits, frames = [], {}
     for one in temperatures:
-        samples, frames[one] = gather_samples(reader, config.priors.keyed, one)
+        samples, frames[one] = gather_samples(reader, forms_of(config.priors), one)
         fits.append(fit_samples(samples, config.priors, one, cutoff_A))
     inverted = mixed_fit(fits, temperature_K)
     fit, refined = inverted, None
@@ -78,9 +79,9 @@ def _temperatures(reader: DatasetReader, config: PriorsConfig, temperature_K: fl
     return sorted({temperature_K} | {one for one, n in counts.items() if n >= config.min_frames})
 
 
-def gather_samples(reader: DatasetReader, keyed: str, temperature_K: float) -> tuple[Samples, dict[str, int]]:
+def gather_samples(reader: DatasetReader, forms: PriorForms, temperature_K: float) -> tuple[Samples, dict[str, int]]:
     """Distributions of the training frames at one temperature, and the number of frames of each protein."""
-    samples, frames = Samples(keyed=keyed), {}
+    samples, frames = Samples(forms=forms), {}
     with progress("priors", len(reader.names), "proteins") as bar:
         for name in reader.names:
             check_stop()

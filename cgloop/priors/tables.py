@@ -10,7 +10,7 @@ import numpy as np
 from cgloop.errors import UserError
 from cgloop.model.names import PRIOR_TERM_NAMES
 from cgloop.model.potentials import ANGLE_FORMS, REPULSION_FORMS
-from cgloop.model.terms import DEFAULT_FORMS, KEY_NAMES, SEPARATION_CLASSES, PriorForms, PriorParams
+from cgloop.model.terms import DEFAULT_FORMS, KEY_NAMES, N_SEPARATION_CLASSES, PriorForms, PriorParams
 from cgloop.priors.older import is_older, read_older
 
 SCHEMA_VERSION = 1
@@ -72,7 +72,7 @@ def read_prior(path: Path) -> tuple[PriorForms, PriorParams]:
 
 
 def _params_of(data: Any, forms: PriorForms) -> PriorParams:
-    classes = [data["repulsion"][class_key(kind)] for kind in range(len(SEPARATION_CLASSES))]
+    classes = [data["repulsion"][class_key(kind, forms)] for kind in range(N_SEPARATION_CLASSES)]
     dihedral = data["dihedral"]
     none: Any = [0.0]
     spline = forms.dihedral == "spline"
@@ -104,6 +104,8 @@ def _checked(params: PriorParams, forms: PriorForms) -> PriorParams:
     for name, values in known.items():
         if getattr(forms, name) not in values:
             raise ValueError(f"forms: `{getattr(forms, name)}` is no form of `{name}`")
+    if not (isinstance(forms.repulsion_separation, int) and forms.repulsion_separation >= 4):
+        raise ValueError(f"forms: `repulsion_separation` must be 4 or more, is {forms.repulsion_separation}")
     for name, value in params._asdict().items():
         if not np.isfinite(value).all():
             raise ValueError(f"`{name}` is not finite")
@@ -127,9 +129,9 @@ def _checked(params: PriorParams, forms: PriorForms) -> PriorParams:
     return params
 
 
-def class_key(kind: int) -> str:
+def class_key(kind: int, forms: PriorForms = DEFAULT_FORMS) -> str:
     """Separation class as a key: "2", "3-5", "6+"."""
-    first, last = SEPARATION_CLASSES[kind]
+    first, last = forms.separations[kind]
     return f"{first}+" if last is None else str(first) if first == last else f"{first}-{last}"
 
 
@@ -141,10 +143,10 @@ ANGLE_WORDS = {
 }
 REPULSION_WORDS = {
     "wca": "",
-    "lj": '; "6+": epsilon ((r_min/r)^12 - 2 (r_min/r)^6)',
-    "power4": '; "6+": epsilon (r_min/r)^4',
-    "power6": '; "6+": epsilon (r_min/r)^6',
-    "power12": '; "6+": epsilon (r_min/r)^12',
+    "lj": '; "{far}": epsilon ((r_min/r)^12 - 2 (r_min/r)^6)',
+    "power4": '; "{far}": epsilon (r_min/r)^4',
+    "power6": '; "{far}": epsilon (r_min/r)^6',
+    "power12": '; "{far}": epsilon (r_min/r)^12',
 }
 
 
@@ -170,11 +172,11 @@ def _render(params: PriorParams, origin: Origin, forms: PriorForms) -> str:
         *_dihedral_lines(params, samples, forms),
         "",
         "repulsion:  # U(r) = epsilon ((r_min/r)^6 - 1)^2 below r_min, else 0; by separation along the chain"
-        + REPULSION_WORDS[forms.repulsion],
+        + REPULSION_WORDS[forms.repulsion].format(far=class_key(N_SEPARATION_CLASSES - 1, forms)),
     ]
     for kind, words in enumerate(origin.r_min_from):
         lines += [
-            f'  "{class_key(kind)}":',
+            f'  "{class_key(kind, forms)}":',
             f"    epsilon: {_numbers(params.repulsion_epsilon[kind])}  # kcal/mol",
             f"    r_min: {_numbers(params.repulsion_r_min[kind])}  # Å; {words}",
         ]

@@ -58,7 +58,9 @@ def _notes(summary: dict[str, Any], curves: dict[str, Any]) -> list[str]:
         )
     contact = sanity.get("repulsion_at_3_A_kT") or []
     if contact and contact[-1] is not None:
-        notes.append(f"Two beads at 3 Å, six or more residues apart, cost {short(contact[-1])} kT.")
+        last = [one.get("separation", "") for one in curves.get("terms") or [] if one.get("term") == "repulsion"][-1:]
+        far = f", {last[0].rstrip('+')} or more residues apart," if last and last[0] else ""
+        notes.append(f"Two beads at 3 Å{far} cost {short(contact[-1])} kT.")
     if sanity.get("angle_turns_down_outside"):
         notes.append("The angle potential turns down outside the data.")
     return notes

@@ -38,7 +38,7 @@ class PriorSpace:
     def of(cls, reader: DatasetReader, config: Config, forms: PriorForms, prior: PriorParams) -> "PriorSpace":
         """Around a prior that was fitted to the training frames of a data set."""
         temperature_K = config.data.temperature_K
-        samples, frames = gather_samples(reader, forms.keyed, temperature_K)
+        samples, frames = gather_samples(reader, forms, temperature_K)
         fit = Fit(prior, samples, temperature_K, ("trained with the network",) * 3, None, forms)
         shapes = free_fields(
             prior,

@@ -11,9 +11,10 @@ from synthetic_chains import KT, draw, protein_of, random_chain
 from cgloop.config.priors import PriorsConfig
 from cgloop.errors import UserError
 from cgloop.model import potentials
-from cgloop.model.terms import PriorForms
+from cgloop.model.graph import build_graph
+from cgloop.model.terms import PriorForms, contact_energies, repulsion_energies, zero_prior
 from cgloop.priors.bonded import angle_target, fit_angle, fit_dihedral_basis
-from cgloop.priors.forms import angle_basis, angle_curve, dihedral_basis, repulsion_shape
+from cgloop.priors.forms import angle_basis, angle_curve, dihedral_basis, forms_of, repulsion_shape
 from cgloop.priors.inversion import fit_priors, fit_samples
 from cgloop.priors.older import older_angle
 from cgloop.priors.pairs import debye_length, invert_contacts, water_dielectric
@@ -123,7 +124,7 @@ def test_splines_of_known_potentials():
 
 def fitted(proteins, **settings_):
     config = PriorsConfig(min_frames=10, **settings_)
-    samples = Samples(keyed=config.keyed)
+    samples = Samples(forms=forms_of(config))
     for protein in proteins:
         samples.add(protein)
     return fit_samples(samples, config, 320.0, 12.0)
@@ -134,6 +135,7 @@ ALL_FORMS = [
     dict(angle_form="spline", repulsion_form="lj", keyed="class"),
     dict(keyed="residue", repulsion_form="power12", electrostatics={"enabled": True}),
     dict(dihedral_form="spline", keyed="class", contacts={"enabled": True}, repulsion_form="power6"),
+    dict(repulsion_form="lj", repulsion_separation=4),
 ]
 
 
@@ -152,13 +154,39 @@ def test_every_form_survives_the_file(tmp_path, chosen):
     assert params.repulsion_epsilon[2] * shape >= 3.0 * KT
 
 
+@pytest.mark.parametrize("far", [4, 6, 8])
+def test_where_the_repulsion_of_far_pairs_begins(far):
+    """A stretched chain on a line: smallest distance of each class, and energies of pairs one by one."""
+    spacing, n = 1.0, 10
+    x = np.zeros((1, n, 3))
+    x[0, :, 0] = spacing * np.arange(n)
+    forms = PriorForms(repulsion_separation=far, contacts=True)
+    samples = Samples(forms=forms)
+    samples.add(protein_of(x))
+    np.testing.assert_allclose(samples.smallest, [2.0, 3.0, far], rtol=1e-6)
+    assert samples.contacts[1].sum() == sum(n - s for s in range(far, n))
+    graph = build_graph(np.zeros(n, int), np.ones(n - 1, bool), x, 20.0)
+    ones = zero_prior()._replace(
+        repulsion_epsilon=np.array([0.0, 0.0, 1.0]), repulsion_r_min=np.full(3, 12.0), contact_energy=np.ones((20, 20))
+    )
+    lengths = np.abs(x[0, graph.senders, 0] - x[0, graph.receivers, 0])
+    reach = np.asarray(graph.edge_mask) & (lengths >= far)
+    assert reach.any()
+    np.testing.assert_array_equal(
+        np.asarray(repulsion_energies(ones, lengths.astype(np.float32), graph, forms)) > 0, reach
+    )
+    np.testing.assert_array_equal(
+        np.asarray(contact_energies(ones, lengths.astype(np.float32), graph, forms)) > 0, reach & (lengths < 9)
+    )
+
+
 def test_scarce_keys_shrink_to_all_and_frequent_ones_to_their_own():
     """Glycines with wide angles in few frames or in many."""
     random = np.random.default_rng(0)
     theta = {0: 1.6, 7: 2.2}
     found = {}
     for n in (3, 20_000):
-        samples = Samples(keyed="class")
+        samples = Samples(forms=PriorForms(keyed="class"))
         samples.n_frames = 1000
         samples.key_bonds[0] = 1000, 0.0, 4.0
         samples.n_bonds, samples.bond_mean, samples.bond_variance = 1000, 3.8, 0.004

@@ -10,7 +10,7 @@ from synthetic_chains import KT, protein_of
 from cgloop.config.priors import PriorsConfig
 from cgloop.model.hybrid import Model, prior_forces
 from cgloop.priors.bonded import angle_limits, dihedral_limits
-from cgloop.priors.forms import repulsion_shape
+from cgloop.priors.forms import forms_of, repulsion_shape
 from cgloop.priors.inversion import fit_samples, mixed_fit, shrunk
 from cgloop.priors.refine import gather, project, refine, rms_deviation
 from cgloop.priors.samples import Samples
@@ -32,7 +32,7 @@ def thermal_chain(n_frames=150, seed=0):
 
 
 def fitted(protein, config):
-    samples = Samples(keyed=config.keyed)
+    samples = Samples(forms=forms_of(config))
     samples.add(protein)
     return fit_samples(samples, config, 320.0, 12.0)
 
