@@ -5,6 +5,7 @@ this package can run with nothing but JAX.
 """
 
 import contextlib
+import gc
 import re
 from collections.abc import Iterator
 
@@ -69,7 +70,7 @@ def export_model(model: Model, params: Params) -> export.Exported:
         jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), jnp.dtype(dtype))
         for shape, dtype in ARGUMENTS.values()
     ]
-    with _without_locations():
+    with _without_locations(), _without_collection():
         return export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
 
 
@@ -85,6 +86,19 @@ def _without_locations() -> Iterator[None]:
     finally:
         for name, value in earlier.items():
             jax.config.update(name, value)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no garbage meanwhile: JAX finds constants again through weak references, and which of them are still
+    there decides in what order constants stand in the module. The same model is to give the same bytes."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 _LOCATION = re.compile(r' loc\((?:#loc\d*|unknown|"[^"]*"(?:\(#loc\d*\))?)\)')
