@@ -24,7 +24,7 @@ EXIT_CODES = {"pass": ExitCode.PASS, "fail": ExitCode.FAIL, "inconclusive": Exit
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its exit code, and a few lines for the person who waited."""
+    """How a command ended: its exit code, and three lines for the person who waited."""
 
     code: ExitCode
     lines: tuple[str, ...]
@@ -193,9 +193,9 @@ def _interrupted(run: RunDirectory, error: Interrupted) -> Outcome:
 
 
 def _closing_lines(run: RunDirectory, verdict: dict[str, Any], page: Path) -> tuple[str, ...]:
+    cautions = "".join(f" Caution: {caution['text']}" for caution in verdict["cautions"])
     return (
-        f"verdict  {verdict['verdict'].upper()}: {verdict['summary']}",
-        *(f"caution  {caution['text']}" for caution in verdict["cautions"]),
+        f"verdict  {verdict['verdict'].upper()}: {verdict['summary']}{cautions}",
         f"figures  {_figures(verdict)}",
         f"look at  {page}  (numbers: {run.verdict}, log: {run.log})",
     )
