@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: what a random one finds shall not fail somebody else's change. To look for more:
+# `pytest --hypothesis-profile=search`.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", derandomize=False, max_examples=500)
+settings.load_profile("same")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -123,11 +123,14 @@ class DatasetReader:
     def sample(self, split: str | None, temperature_K: float | None, at_most: int) -> Iterator[ProteinData]:
         """At most so many frames, evenly chosen from those of all proteins; proteins that give none are left out.
 
-        Each protein gives in proportion to its frames. Nothing but the chosen ones is read. Arguments as for `load`.
+        Each protein gives in proportion to its frames, less than one more or fewer. Nothing but the chosen ones is
+        read. Arguments as for `load`.
         """
         counts = [self.count(name, split, temperature_K) for name in self.names]
         bounds, total = np.cumsum([0, *counts]), sum(counts)
-        chosen = np.unique(np.linspace(0, total - 1, min(at_most, total)).astype(int))
+        n_chosen = min(at_most, total)
+        # The middles of equal parts: with the ends among them the first and the last protein would give too much.
+        chosen = (2 * np.arange(n_chosen) + 1) * total // (2 * max(n_chosen, 1))
         for name, first, last in zip(self.names, bounds[:-1], bounds[1:], strict=True):
             own = chosen[(chosen >= first) & (chosen < last)] - first
             if len(own):

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cgloop.data.dataset import FRAME_FIELDS, SPLITS, DatasetReader, ProteinData, write_manifest, write_protein
@@ -73,6 +73,7 @@ def test_round_trip_and_sliced_reading(tmp_path_factory, n_beads, n_frames, seed
 
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(0, 60), max_size=6), at_most=st.integers(1, 150))
+@example(sizes=[13, 36, 8], at_most=2)
 def test_a_sample_takes_evenly_from_all_proteins(tmp_path_factory, sizes, at_most):
     folder = tmp_path_factory.mktemp("dataset")
     proteins = [random_protein(3, size, seed=i, name=f"p{i}") for i, size in enumerate(sizes)]
@@ -91,7 +92,7 @@ def test_a_sample_takes_evenly_from_all_proteins(tmp_path_factory, sizes, at_mos
         assert np.ptp(np.diff(rows)) <= 1 if len(rows) > 1 else True
     for name, one in wanted.items():
         share = found[name].n_frames if name in found else 0
-        assert abs(share - min(at_most, total) * one.n_frames / max(total, 1)) <= 1 + 1e-9
+        assert abs(share - min(at_most, total) * one.n_frames / max(total, 1)) < 1
 
 
 def test_select_keeps_order_and_combines_conditions():
