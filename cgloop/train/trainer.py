@@ -200,7 +200,7 @@ class Trainer:
             self._steps_done += 1
             self.on_step(int(state.step))
             if bar is not None:
-                bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_s=self._speed())
+                bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_per_s=self._speed())
             self._save_if_due()
         return True
 
