@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cgloop.assess.plots import write_page
+from cgloop.assess.plots import write_forces_page
 from cgloop.assess.stored import Stored, find_model, open_dataset
 from cgloop.checks import jsonable
 from cgloop.data.dataset import SPLITS
@@ -67,7 +67,7 @@ def evaluate(
     found |= {"model": str(stored.folder), "params_sha256": stored.digest, "temperature_K": wanted}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "forces.json", jsonable(found))
-    write_page(out / "forces.html", found, frames.reference, full)
+    write_forces_page(out / "forces.html", found, frames.reference, full)
     return found
 
 

@@ -1,12 +1,11 @@
-"""One HTML page of force errors; figures are Plotly's JSON, the page needs no network."""
+"""The page of force errors."""
 
-import html
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cgloop.data.figure_page import Section, write_page
 
 # Okabe & Ito's colours, told apart under every common colour blindness.
 COLOURS = {
@@ -16,10 +15,8 @@ SYMBOLS = {"full": "circle", "prior-only": "square", "trained-prior": "diamond",
 BINS = 80
 UNIT = "kcal/mol/Å"
 
-Section = tuple[str, str, dict[str, Any]]
 
-
-def write_page(path: Path, found: dict[str, Any], reference: np.ndarray, full: np.ndarray) -> None:
+def write_forces_page(path: Path, found: dict[str, Any], reference: np.ndarray, full: np.ndarray) -> None:
     """Write the page.
 
     Args:
@@ -27,24 +24,14 @@ def write_page(path: Path, found: dict[str, Any], reference: np.ndarray, full: n
         found: contents of forces.json.
         reference, full: forces [B, 3] of the reference and of the model.
     """
-    from plotly.offline import get_plotlyjs
-
     sections = [
         _correlation(reference, full),
         _bars("Force error by residue type", found["per_residue_type"], found),
         *([_bars("Force error by protein", found["per_protein"], found)] if len(found["per_protein"]) > 1 else []),
         *(_along(name, one) for name, one in found["per_bead"].items()),
     ]
-    body = "\n".join(
-        f'<section><h2>{html.escape(title)}</h2><div id="f{i}"></div><p>{html.escape(caption)}</p></section>'
-        for i, (title, caption, _) in enumerate(sections)
-    )
-    figures = json.dumps([figure for _, _, figure in sections], sort_keys=True).replace("</", "<\\/")
     head = f"{found['n_frames']} frames ({found['split']}) of {', '.join(found['frames_per_protein'])}"
-    temporary = path.with_name(f".{path.name}.tmp")
-    text = PAGE.format(head=html.escape(head), body=body, plotly=get_plotlyjs(), figures=figures)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_page(path, "Forces", head, sections)
 
 
 def _layout(x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -105,23 +92,3 @@ def _points(x: list[Any], y: list[Any], mode: str, how: str) -> dict[str, Any]:
         "type": "scatter", "mode": how, "name": mode, "x": x, "y": y, "line": {"color": colour, "width": 1.5},
         "marker": {"color": colour, "symbol": SYMBOLS.get(mode, "star"), "size": 7},
     }  # fmt: skip
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Forces</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem; }}
-section {{ min-width: 0; }} h2 {{ font-size: 1.1rem; margin: 0; }} p {{ color: #6b6b6b; margin: 0; }}
-</style></head>
-<body><h1>Forces</h1><p>{head}</p><main>
-{body}
-</main>
-<script>{plotly}</script>
-<script>
-for (const [i, figure] of {figures}.entries())
-  Plotly.newPlot("f" + i, figure.data, figure.layout, {{responsive: true, displaylogo: false}});
-</script>
-</body></html>
-"""

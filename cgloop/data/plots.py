@@ -1,14 +1,12 @@
-"""One HTML page of a data set's distributions; figures are Plotly's JSON, the page needs no network."""
+"""The page of a data set's distributions."""
 
-import html
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cgloop.data.dataset import DatasetReader
+from cgloop.data.figure_page import Section, write_page
 from cgloop.data.inspect import read_beside
 from cgloop.data.statistics import QUANTITIES, Distribution, Statistics, gather
 
@@ -39,47 +37,13 @@ def write_plots(folder: Path, path: Path) -> Statistics:
     Raises:
         UserError: no data set, or a damaged one.
     """
-    from plotly.offline import get_plotlyjs
-
     reader = DatasetReader.open(folder)
     statistics = gather(reader)
     sections = [*_distributions(statistics), *_lengths(reader), *_residues(statistics), *_maps(folder)]
-    body = "\n".join(
-        f'<section><h2>{html.escape(title)}</h2><div id="f{i}"></div><p>{html.escape(caption)}</p></section>'
-        for i, (title, caption, _) in enumerate(sections)
-    )
-    # `</` would end the script that the JSON stands in.
-    figures = json.dumps([figure for _, _, figure in sections], sort_keys=True).replace("</", "<\\/")
     names = ", ".join(reader.names[:6]) + (" …" if len(reader.names) > 6 else "")
     head = f"{len(reader.names)} proteins ({names}), {reader.temperature_K:g} K, {reader.manifest['projection']} forces"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(
-        PAGE.format(head=html.escape(head), body=body, plotly=get_plotlyjs(), figures=figures), encoding="utf-8"
-    )
-    os.replace(temporary, path)
+    write_page(path, "Data set", head, sections)
     return statistics
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Data set</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem; }}
-section {{ min-width: 0; }} h2 {{ font-size: 1.1rem; margin: 0; }} p {{ color: #6b6b6b; margin: 0; }}
-</style></head>
-<body><h1>Data set</h1><p>{head}</p><main>
-{body}
-</main>
-<script>{plotly}</script>
-<script>
-for (const [i, figure] of {figures}.entries())
-  Plotly.newPlot("f" + i, figure.data, figure.layout, {{responsive: true, displaylogo: false}});
-</script>
-</body></html>
-"""
-
-Section = tuple[str, str, dict[str, Any]]
 
 
 def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
