@@ -1,15 +1,15 @@
 """The command line: parses, calls, prints, and turns every ending into an exit code."""
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import cgloop
 from cgloop import cli_data, cli_train
+from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, Work, work_in_run
 from cgloop.errors import ExitCode, Interrupted, UserError
 
 app = typer.Typer(
@@ -25,19 +25,6 @@ Kill it at any moment and run the same command: it continues.
 
 Exit codes: 0 pass, 3 fail, 4 inconclusive, 5 interrupted and resumable, 2 bad input, 1 a defect of cgloop.""",
 )
-
-
-Target = Annotated[Path, typer.Argument(help="config file, or the directory of a run", metavar="CONFIG|RUN")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="replace a value of the config, e.g. train.epochs=20", metavar="KEY=V")
-]
-TakeOver = Annotated[bool, typer.Option("--take-over", help="take the lock of a process on another host that is gone")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show details")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show warnings only")]
-
-
-Work = Callable[..., Any]
-"""Of config, run directory and `take_over`; gives the `Outcome` of cgloop.cycle."""
 
 
 STAGES = "One stage; earlier ones that are not up to date run first"
@@ -57,14 +44,7 @@ def _loop_command(name: str, text: str, work: Work, panel: str) -> None:
         verbose: Verbose = False,
         quiet: Quiet = False,
     ) -> None:
-        from cgloop.console import setup_logging
-        from cgloop.rundir import read_run
-
-        setup_logging(1 if verbose else -1 if quiet else 0)
-        outcome = work(*read_run(target, tuple(overrides or ())), take_over=take_over)
-        for line in outcome.lines:
-            typer.echo(line)
-        raise typer.Exit(int(outcome.code))
+        work_in_run(work, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)
 
     app.command(name, help=text, rich_help_panel=panel)(command)
 

@@ -5,14 +5,10 @@ from typing import Annotated
 
 import typer
 
+from cgloop.cli_options import Overrides, Target, Verbose, work_in_run
 from cgloop.errors import UserError
 
 Place = Annotated[Path, typer.Argument(help="run, folder of a training, or bundle", metavar="MODEL")]
-Target = Annotated[Path, typer.Argument(help="config file, or the directory of a run", metavar="CONFIG|RUN")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="replace a value of the config, e.g. train.epochs=20", metavar="KEY=V")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show details")]
 
 
 def add_commands(app: typer.Typer, panel: str) -> None:
@@ -35,7 +31,7 @@ def finetune(
     from cgloop.rundir import find_params
 
     found = find_params(start).resolve()
-    _train(target, (*(overrides or ()), f"train.start={found}"), verbose)
+    work_in_run(_train, target, [*(overrides or ()), f"train.start={found}"], verbose=verbose)
 
 
 def resume(
@@ -46,19 +42,13 @@ def resume(
         raise UserError("not a run directory", where=run, remedy="`cgloop train CONFIG` starts one")
     if not list(run.glob("cycle_*/.train.partial/checkpoints")):
         raise UserError("no training here was interrupted", where=run, remedy="`cgloop status` tells what is done")
-    _train(run, (), verbose)
+    work_in_run(_train, run, None, verbose=verbose)
 
 
-def _train(target: Path, overrides: tuple[str, ...], verbose: bool) -> None:
-    from cgloop.console import setup_logging
+def _train(config, run):
     from cgloop.cycle import run_to
-    from cgloop.rundir import read_run
 
-    setup_logging(1 if verbose else 0)
-    outcome = run_to(*read_run(target, overrides), "train")
-    for line in outcome.lines:
-        typer.echo(line)
-    raise typer.Exit(int(outcome.code))
+    return run_to(config, run, "train")
 
 
 def evaluate(

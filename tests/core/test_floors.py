@@ -24,6 +24,7 @@ FLOORS = [
     {"pipeline", "doctor"},
     {"submit"},
     {"cycle", "status"},
+    {"cli_options"},
     {"cli_data", "cli_train"},
     {"cli"},
 ]
