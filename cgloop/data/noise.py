@@ -14,7 +14,7 @@ than below it. Neighbours are taken from other trajectories or other stretches o
 side-chain states, and would make the noise look small.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,37 @@ class NoiseEstimate:
     error: float
     rms_force: float
     frames: int
+
+
+def pooled_noise(noise: Sequence[float | None], weights: Sequence[float] | np.ndarray) -> float | None:
+    """Root mean square noise of a force component over several proteins; None if it is not known of every one.
+
+    Args:
+        noise: of each protein, kcal/mol/Å.
+        weights: of each protein, such as its beads times its frames.
+    """
+    known = [value for value in noise if value is not None]
+    if not known or len(known) < len(noise):
+        return None
+    return float(np.sqrt(np.average(np.square(known), weights=weights)))
+
+
+def explained_share(rmse: float | None, zero: float | None, noise: float) -> float | None:
+    """How much of what can be explained a model explains, 1 − (rmse² − noise²)/(zero² − noise²).
+
+    0 for no model, 1 for a perfect one.
+
+    Args:
+        rmse: root mean square error of the model's forces.
+        zero: that of no forces at all, which is the root mean square force.
+        noise: what no model explains, 0 for the share of everything.
+
+    Returns:
+        None if something is not known, or there is nothing but noise.
+    """
+    if rmse is None or zero is None or not zero > noise:
+        return None
+    return 1.0 - (rmse**2 - noise**2) / (zero**2 - noise**2)
 
 
 def choose_frames(n_frames: int) -> np.ndarray:

@@ -4,6 +4,8 @@ Strengths and lengths go through a sigmoid of their logarithm, so that they stay
 started; coefficients of curves move in units of kT, and `project` (refine.py) makes the curves confining again.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,16 +26,19 @@ BOUNDS: dict[str, tuple[float, float]] = {
 never farther, and the projection keeps it strong at contact."""
 
 
-def free_fields(
-    params: PriorParams, forms: PriorForms, *, bonds: bool, angles: bool, dihedrals: bool
-) -> dict[str, tuple[int, ...]]:
-    """Fields that can be moved, with their shapes: those that the forms use and for which there are data."""
+def free_fields(params: PriorParams, forms: PriorForms, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Fields that can be moved, with their shapes: those that the forms use and for which there are data.
+
+    Args:
+        params, forms: of the prior.
+        sizes: numbers of bonds, angles and dihedrals in the data, see `Samples.sizes`.
+    """
     curve = ("dihedral_spline",) if forms.dihedral == "spline" else ("dihedral_cos", "dihedral_sin")
     used = {
-        "bond_k": bonds,
-        "bond_r0": bonds,
-        "angle_coeffs": angles,
-        **dict.fromkeys(curve, dihedrals),
+        "bond_k": sizes["bonds"],
+        "bond_r0": sizes["bonds"],
+        "angle_coeffs": sizes["angles"],
+        **dict.fromkeys(curve, sizes["dihedrals"]),
         "repulsion_epsilon": True,
         "repulsion_r_min": True,
         "electrostatics": forms.electrostatics,

@@ -97,7 +97,7 @@ def refine(fit: Fit, config: PriorsConfig, cutoff_A: float, frames: Frames, seed
     settings = config.refine
     with jax.enable_x64(True):
         centre = _arrays(fit.params)
-        free = _free_fields(fit)
+        free = free_fields(fit.params, fit.forms, fit.samples.sizes)
         mean_square = float(np.mean(frames.forces**2))
         deviation = _loss_of(fit.forms, cutoff_A, frames)
 
@@ -138,17 +138,6 @@ def _loss_of(forms: PriorForms, cutoff_A: float, frames: Frames) -> Callable[[Pr
         return jnp.mean((predicted - frames.forces) ** 2)
 
     return loss
-
-
-def _free_fields(fit: Fit) -> dict[str, tuple[int, ...]]:
-    samples = fit.samples
-    return free_fields(
-        fit.params,
-        fit.forms,
-        bonds=bool(samples.n_bonds),
-        angles=bool(samples.angles.total),
-        dihedrals=bool(samples.dihedrals.total),
-    )
 
 
 def _make_step(objective: Callable[[dict[str, jax.Array]], jax.Array]) -> Callable[..., Any]:

@@ -105,6 +105,16 @@ class Samples:
         self.key_angles = np.zeros((n, len(self.angles.counts)))
         self.key_dihedrals = np.zeros((n * n, len(self.dihedrals.counts)))
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many trans bonds, cis bonds, angles and dihedrals were counted."""
+        return {
+            "bonds": self.n_bonds,
+            "cis": self.n_cis,
+            "angles": self.angles.total,
+            "dihedrals": self.dihedrals.total,
+        }
+
     def add(self, protein: ProteinData) -> None:
         """Count all frames of a protein."""
         topology = build_topology(protein.linked)

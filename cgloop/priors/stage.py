@@ -10,6 +10,7 @@ import numpy as np
 from cgloop.config import Config
 from cgloop.config.priors import PriorsConfig
 from cgloop.data.dataset import DatasetReader
+from cgloop.data.noise import explained_share, pooled_noise
 from cgloop.interrupt import check_stop
 from cgloop.model.terms import PriorForms, PriorParams
 from cgloop.priors.curves import curves
@@ -51,7 +52,7 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
         training = gather(reader.sample("train", temperature_K, config.priors.refine.frames), cutoff_A)
         refined = refine(inverted, config.priors, cutoff_A, training, config.run.seed)
         fit = refined_fit(inverted, refined)
-    counts = _counts(fits)
+    counts = {name: sum(one.samples.sizes[name] for one in fits) for name in fits[0].samples.sizes}
     total = {name: sum(part.get(name, 0) for part in frames.values()) for name in reader.names}
     write_priors(out / "priors.yaml", fit.params, Origin(temperature_K, total, counts, fit.r_min_from), fit.forms)
     write_json(out / "curves.json", curves(fit))
@@ -93,24 +94,16 @@ def gather_samples(reader: DatasetReader, forms: PriorForms, temperature_K: floa
     return samples, frames
 
 
-def _counts(fits: list[Fit]) -> dict[str, int]:
-    return {
-        "bonds": sum(fit.samples.n_bonds for fit in fits),
-        "cis": sum(fit.samples.n_cis for fit in fits),
-        "angles": sum(fit.samples.angles.total for fit in fits),
-        "dihedrals": sum(fit.samples.dihedrals.total for fit in fits),
-    }
-
-
 def _summary(
     reader: DatasetReader, inverted: Fit, fit: Fit, refined: Refined | None, cutoff_A: float
 ) -> dict[str, Any]:
     """Force errors of the prior alone, and how much of what can be explained it explains.
 
-    The scatter of mapped forces around their mean at given beads is noise that no model explains. The share is
-    1 − (error² − noise²)/(force² − noise²): 0 for no model, 1 for a perfect one.
+    The scatter of mapped forces around their mean at given beads is noise that no model explains.
     """
-    noise = _noise(reader)
+    entries = [reader.manifest["proteins"][name] for name in reader.names]
+    weights = [entry["beads"] * entry["frames"] for entry in entries]
+    noise = pooled_noise([entry.get("force_noise") for entry in entries], weights)
     splits = {}
     for split in ("train", "validation"):
         chosen = list(reader.sample(split, fit.temperature_K, HELD_OUT_FRAMES))
@@ -124,8 +117,8 @@ def _summary(
                 rmse = rms_deviation(one.params, one.forms, cutoff_A, frames)
                 row[name] = {
                     "rmse": rmse,
-                    "explained": _share(rmse, zero, 0.0),
-                    "explained_of_explainable": None if noise is None else _share(rmse, zero, noise),
+                    "explained": explained_share(rmse, zero, 0.0),
+                    "explained_of_explainable": None if noise is None else explained_share(rmse, zero, noise),
                 }
         splits[split] = row
     return {
@@ -135,18 +128,3 @@ def _summary(
         "splits": splits,
         "refine": None if refined is None else {"starts": refined.starts},
     }
-
-
-def _noise(reader: DatasetReader) -> float | None:
-    """Root mean square noise of a force component over all proteins, each weighted by its beads and frames."""
-    entries = [reader.manifest["proteins"][name] for name in reader.names]
-    known = [entry for entry in entries if entry.get("force_noise") is not None]
-    if not known or len(known) < len(entries):
-        return None
-    weights = [entry["beads"] * entry["frames"] for entry in known]
-    return float(np.sqrt(np.average([entry["force_noise"] ** 2 for entry in known], weights=weights)))
-
-
-def _share(rmse: float, zero: float, noise: float) -> float | None:
-    explainable = zero**2 - noise**2
-    return 1.0 - (rmse**2 - noise**2) / explainable if explainable > 0 else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cgloop.data.noise import explained_share, pooled_noise
 from cgloop.interrupt import check_stop
 from cgloop.residues import RESIDUES
 from cgloop.train.loader import FrameSet, Shape
@@ -135,14 +136,15 @@ def evaluate_forces(
     Returns:
         Metrics of each mode over all beads, per residue type, per protein and per bead of each protein, each with its
         count; the RMSE of the full model less that of the prior alone with its 95 % error; and the noise with the
-        share of what can be explained that each mode explains, 1 − (rmse² − noise²)/(force² − noise²).
+        share of what can be explained that each mode explains (`explained_share`).
     """
     modes = {"full": full, "prior-only": prior, "zero": np.zeros_like(prior), **(more or {})}
     overall = {mode: force_metrics(forces, frames.reference) for mode, forces in modes.items()}
     frame_of_bead = np.repeat(np.arange(frames.n_frames), frames.beads.counts)
     block = trajectory_blocks(frames)[frame_of_bead]
     protein = frames.protein[frame_of_bead]
-    floor = _noise_floor(protein, [(noise or {}).get(name) for name in frames.names])
+    beads = np.bincount(protein, minlength=len(frames.names))
+    floor = pooled_noise([(noise or {}).get(name) for name in frames.names], beads)
     return {
         "split": split,
         "n_frames": frames.n_frames,
@@ -160,7 +162,7 @@ def evaluate_forces(
         },
         "noise": floor,
         "explained": {
-            mode: None if floor is None else _explained(one["rmse"], overall["zero"]["rmse"], floor)
+            mode: None if floor is None else explained_share(one["rmse"], overall["zero"]["rmse"], floor)
             for mode, one in overall.items()
         },
         "per_protein": {
@@ -169,20 +171,6 @@ def evaluate_forces(
         },
         "per_bead": {name: _per_bead(modes, frames, i) for i, name in enumerate(frames.names)},
     }
-
-
-def _noise_floor(protein: np.ndarray, noise: list[float | None]) -> float | None:
-    """Root mean square over all beads; None if it is not known of every protein."""
-    known = [value for value in noise if value is not None]
-    if len(known) < len(noise):
-        return None
-    return float(np.sqrt(np.mean(np.square(known)[protein])))
-
-
-def _explained(rmse: float | None, zero: float | None, noise: float) -> float | None:
-    if rmse is None or zero is None or not zero > noise:
-        return None
-    return 1.0 - (rmse**2 - noise**2) / (zero**2 - noise**2)
 
 
 def _metrics_of(modes: Mapping[str, np.ndarray], reference: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:

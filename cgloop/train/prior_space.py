@@ -40,13 +40,7 @@ class PriorSpace:
         temperature_K = config.data.temperature_K
         samples, frames = gather_samples(reader, forms, temperature_K)
         fit = Fit(prior, samples, temperature_K, ("trained with the network",) * 3, None, forms)
-        shapes = free_fields(
-            prior,
-            forms,
-            bonds=bool(samples.n_bonds),
-            angles=bool(samples.angles.total),
-            dihedrals=bool(samples.dihedrals.total),
-        )
+        shapes = free_fields(prior, forms, samples.sizes)
         return cls(fit, config, {name: jnp.zeros(shape) for name, shape in shapes.items()}, frames)
 
     @property
@@ -72,14 +66,7 @@ class PriorSpace:
 
     def origin(self) -> Origin:
         """For the file of the trained prior."""
-        samples = self.fit.samples
-        counts = {
-            "bonds": samples.n_bonds,
-            "cis": samples.n_cis,
-            "angles": samples.angles.total,
-            "dihedrals": samples.dihedrals.total,
-        }
-        return Origin(self.fit.temperature_K, self.frames, counts, self.fit.r_min_from)
+        return Origin(self.fit.temperature_K, self.frames, self.fit.samples.sizes, self.fit.r_min_from)
 
     def around(self, prior: PriorParams) -> "PriorSpace":
         """The same bounds, starting at the nearest point to another prior."""

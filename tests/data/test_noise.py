@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from cgloop.data.noise import MAX_FRAMES, choose_frames, estimate_noise
+from cgloop.data.noise import MAX_FRAMES, choose_frames, estimate_noise, explained_share, pooled_noise
 
 
 def bead_chain(n_frames, n_beads, noise, seed=0, k_bond=150.0, k_next=3.0):
@@ -89,3 +89,20 @@ def test_chosen_frames_are_spread_and_bounded(n_frames):
         assert rows[0] == 0
         assert rows[-1] == n_frames - 1
         assert np.all(np.diff(rows) >= 1)
+
+
+def test_share_of_what_can_be_explained():
+    # A force of variance 9 is 5 of mean force and 4 of noise; the model misses 1 of the mean force.
+    assert explained_share(np.sqrt(5.0), 3.0, 2.0) == pytest.approx(4 / 5)
+    assert explained_share(3.0, 3.0, 2.0) == pytest.approx(0.0)
+    assert explained_share(2.0, 3.0, 2.0) == pytest.approx(1.0)
+    assert explained_share(None, 3.0, 2.0) is None
+    assert explained_share(1.0, 2.0, 2.0) is None
+
+
+def test_noise_of_several_proteins_is_that_of_their_components():
+    samples = [np.random.default_rng(n).normal(0, scale, (n, 3)) for n, scale in ((500, 1.0), (2000, 5.0))]
+    rms = [float(np.sqrt(np.mean(one**2))) for one in samples]
+    assert pooled_noise(rms, [500, 2000]) == pytest.approx(np.sqrt(np.mean(np.concatenate(samples) ** 2)))
+    assert pooled_noise([1.0, None], [1, 1]) is None
+    assert pooled_noise([], []) is None

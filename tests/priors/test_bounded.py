@@ -20,7 +20,7 @@ CENTRE = zero_prior()._replace(
     repulsion_r_min=np.array([4.8, 3.9, 3.8]),
     electrostatics=np.array([4.2, 8.0]),
 )
-SHAPES = free_fields(CENTRE, PriorForms(electrostatics=True), bonds=True, angles=True, dihedrals=True)
+SHAPES = free_fields(CENTRE, PriorForms(electrostatics=True), {"bonds": 9, "angles": 8, "dihedrals": 7})
 
 
 def test_fields_without_data_stay_where_they_are():
@@ -28,7 +28,7 @@ def test_fields_without_data_stay_where_they_are():
         "bond_k", "bond_r0", "angle_coeffs", "dihedral_cos", "dihedral_sin", "repulsion_epsilon", "repulsion_r_min",
         "electrostatics",
     }  # fmt: skip
-    few = free_fields(CENTRE, PriorForms(dihedral="spline"), bonds=False, angles=False, dihedrals=True)
+    few = free_fields(CENTRE, PriorForms(dihedral="spline"), {"bonds": 0, "angles": 0, "dihedrals": 7})
     assert set(few) == {"dihedral_spline", "repulsion_epsilon", "repulsion_r_min"}
 
 
