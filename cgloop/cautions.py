@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from cgloop.residues import N_TYPES
+from cgloop.wording import listing
 
 Kind = Literal[
     "mixed-temperatures",
@@ -79,7 +80,8 @@ def _of_protein(name: str, entry: Mapping[str, Any]) -> Iterator[Caution]:
     if types := entry.get("untrained_types"):
         yield Caution(
             "untrained-protein",
-            f"{name} has residues without training ({_names(types)}): its structural checks are at best inconclusive.",
+            f"{name} has residues without training ({listing(types, MOST_NAMES)}): its structural checks are at best "
+            "inconclusive.",
             {"protein": name, "residue_types": list(types)},
         )
     frames = (entry.get("reference") or {}).get("splits") or {}
@@ -97,7 +99,7 @@ def gate_cautions(required: Sequence[str], usual: Sequence[str]) -> list[Caution
     left_out = [name for name in usual if name not in required]
     if not left_out:
         return []
-    text = f"{len(left_out)} of the {len(usual)} checks that usually decide did not: {_names(left_out, len(usual))}."
+    text = f"{len(left_out)} of the {len(usual)} checks that usually decide did not: {listing(left_out, len(usual))}."
     return [Caution("reduced-gate", text, {"checks": left_out})]
 
 
@@ -111,7 +113,7 @@ def _mixed(dataset: Mapping[str, Any]) -> list[Caution]:
     return [
         Caution(
             "mixed-temperatures",
-            f"Fitted to frames of {_listed([f'{one:g}' for one in temperatures])} K, and judged at "
+            f"Fitted to frames of {listing([f'{one:g}' for one in temperatures], len(temperatures))} K, and judged at "
             f"{model_K:g} K: forces of another temperature belong to another potential of mean force.",
             {"temperatures_K": temperatures, "model_temperature_K": model_K},
         )
@@ -122,7 +124,7 @@ def _energy_weights(weights: Mapping[str, float]) -> list[Caution]:
     changed = {term: float(weight) for term, weight in weights.items() if weight != 1.0}
     if not changed:
         return []
-    listed = _listed([f"{term} × {weight:g}" for term, weight in changed.items()])
+    listed = listing([f"{term} × {weight:g}" for term, weight in changed.items()], len(changed))
     text = f"Energies of prior terms are scaled ({listed}): these are not the potentials that were fitted."
     return [Caution("energy-weights", text, {"weights": changed})]
 
@@ -131,7 +133,7 @@ def _excluded(files: Sequence[Mapping[str, str]]) -> list[Caution]:
     if not files:
         return []
     what = "1 source file" if len(files) == 1 else f"{len(files):,} source files"
-    text = f"{what} could not be used and left out: {_names([str(one.get('source')) for one in files])}."
+    text = f"{what} could not be used and left out: {listing([str(one.get('source')) for one in files], MOST_NAMES)}."
     return [Caution("excluded-files", text, {"files": [dict(one) for one in files]})]
 
 
@@ -139,16 +141,7 @@ def _untrained(types: Sequence[str]) -> list[Caution]:
     if not types:
         return []
     text = (
-        f"{len(types)} of {N_TYPES} residue types were not in training ({_names(types, N_TYPES)}): the network has "
+        f"{len(types)} of {N_TYPES} residue types were not in training ({listing(types, N_TYPES)}): the network has "
         "no energy for them."
     )
     return [Caution("untrained-types", text, {"residue_types": list(types)})]
-
-
-def _names(names: Sequence[str], at_most: int = MOST_NAMES) -> str:
-    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
-    return ", ".join(names[:at_most]) + more
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,11 +1,15 @@
 """The one declaration of a check and its typed result; gate, tables and pages are made from it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive", "reported"]
 Direction = Literal["at most", "at least", "reported"]
+
+SEVERITY: tuple[Verdict, ...] = ("fail", "inconclusive", "pass", "reported")
+"""The worst first."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,22 @@ def decide(value: float, error: float, threshold: float, direction: Direction) -
     if sign * value + error <= sign * threshold:
         return "pass"
     return "fail" if sign * value - error > sign * threshold else "inconclusive"
+
+
+def worst_of(results: Sequence[Mapping[str, Any]], direction: Direction) -> Mapping[str, Any]:
+    """Of the results of one check on several proteins the worst: by verdict, then by how far it is on the bad side.
+
+    Args:
+        results: as `CheckResult.to_json` writes them; at least one.
+        direction: of the check; of a value whose sign says nothing, as of a drift, the largest is the worst.
+    """
+
+    def badness(result: Mapping[str, Any]) -> tuple[int, float]:
+        verdict, value = result.get("verdict"), result.get("value") or 0.0
+        severity = -SEVERITY.index(verdict) if verdict in SEVERITY else -len(SEVERITY)
+        return severity, -value if direction == "at least" else abs(value)
+
+    return max(results, key=badness)
 
 
 def jsonable(data: Any) -> Any:

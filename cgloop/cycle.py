@@ -4,10 +4,12 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cgloop.checks import worst_of
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import ExitCode, Interrupted, UserError
@@ -52,13 +54,11 @@ def run_to(config: Config, run: RunDirectory, stage: str, *, take_over: bool = F
     with opened(config, run, take_over=take_over):
         context = context_of(config, run, max(run.cycles(), default=0))
         try:
-            for each in up_to(stage):
-                done = _run(context, each)
-                if each.name == "parity" and not _parity_holds(context):
-                    words = "the exported artifact and the model differ: no MD is run with it"
-                    return Outcome(ExitCode.FAIL, (f"parity: {words}, see {done.folder}",))
+            last, done = list(_stages(context, up_to(stage)))[-1]
         except Interrupted as error:
             return _interrupted(run, error)
+        if last.name == "parity" and not _parity_holds(context):
+            return Outcome(ExitCode.FAIL, (f"parity: fail, so that no MD is run with this model, see {done.folder}",))
         state = f"done in {done.record.seconds:.1f} s" if done.ran else "up to date"
         return Outcome(ExitCode.PASS, (f"{stage}: {state}, see {done.folder}",))
 
@@ -84,14 +84,19 @@ def report(run: RunDirectory) -> Path:
 
 def _one_cycle(context: Context) -> dict[str, Any]:
     require_known(context.config.gate.required)
-    for stage in PIPELINE:
-        _run(context, stage)
+    for stage, _ in _stages(context, PIPELINE):
         if stage.name == "prep":
             _require_proteins(context)
+    return _judge(context)
+
+
+def _stages(context: Context, stages: Sequence[Stage]) -> Iterator[tuple[Stage, StageResult]]:
+    """Bring these stages up to date, one after the other; none after a failed parity."""
+    for stage in stages:
+        yield stage, _run(context, stage)
         if stage.name == "parity" and not _parity_holds(context):
             log.error("the exported artifact and the model differ: no MD is run with it")
-            break
-    return _judge(context)
+            return
 
 
 def _require_proteins(context: Context) -> None:
@@ -214,7 +219,7 @@ def _figures(verdict: dict[str, Any]) -> str:
         found = [c for c in verdict["checks"] if c["check"] == name and None not in (c["value"], c["error"])]
         if not found:
             continue
-        worst = min(found, key=lambda c: c["value"] if name == "stability.survival" else -abs(c["value"]))
+        worst = worst_of(found, "at least" if name == "stability.survival" else "at most")
         reference = worst["reference"] if worst["reference"] is not None else float("nan")
         text = form.format(value=worst["value"], error=worst["error"], reference=reference)
         parts.append(f"{text} ({worst['subject']})" if len(found) > 1 else text)

@@ -16,9 +16,9 @@ from cgloop.feedback.words import (
     capital,
     largest,
     length,
-    listing,
     number,
 )
+from cgloop.wording import listing
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Numbers and names as they are written in sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from cgloop.feedback.evidence import Development
 from cgloop.units import FS_PER_PS
@@ -35,14 +35,6 @@ def length(value_A: float) -> str:
 
 def duration(time_fs: float) -> str:
     return f"{time_fs:.0f} fs" if time_fs < FS_PER_PS else f"{number(time_fs / FS_PER_PS)} ps"
-
-
-def listing(names: Sequence[str], at_most: int = 4) -> str:
-    """`A`, `A and B`, `A, B and C`, `A, B, C, D and 3 more`."""
-    shown = list(names[:at_most])
-    if len(names) > at_most:
-        return f"{', '.join(shown)} and {len(names) - at_most} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def came_about(subject: str, change: Development, show: str, unit: str = "") -> str:

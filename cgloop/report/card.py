@@ -5,11 +5,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cgloop.feedback.words import capital, listing
+from cgloop.feedback.words import capital
 from cgloop.report.gather import CycleFiles
 from cgloop.report.provenance import versions, what_was_run
 from cgloop.report.rows import WORDS, check_rows
 from cgloop.rundir import RunDirectory
+from cgloop.wording import listing
 
 CARD = "README.md"
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 
-from cgloop.feedback.words import listing
 from cgloop.report import data_figures
 from cgloop.report.data_facts import DataFacts, ProteinFacts, read_facts, spread
 from cgloop.report.data_figures import FEW, SQUARE_UNIT
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import short, with_error
 from cgloop.report.section import Section, Table, ungrouped
+from cgloop.wording import listing
 
 WORST = 10
 """Of very many proteins or files, so many are named."""

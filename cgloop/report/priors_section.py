@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from cgloop.feedback.words import listing
 from cgloop.report import prior_figures
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import decimals, short
 from cgloop.report.section import Section, Table, ungrouped
+from cgloop.wording import listing
 
 FITS = {"inverted": "inverted", "refined": "refined"}
 SPLITS = {"train": "training"}

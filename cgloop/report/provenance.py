@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cgloop.feedback.words import listing
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import seconds, short
 from cgloop.rundir import STAGES
+from cgloop.wording import listing
 
 MOST_PROTEINS = 12
 """More are not told one by one."""

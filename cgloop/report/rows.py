@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from cgloop.checks import SEVERITY
 from cgloop.feedback.words import number
 from cgloop.report.gather import CycleFiles
 
@@ -15,7 +16,7 @@ WORDS = {
     "reported": "reported",
     "none": "not judged",
 }
-ORDER = ("fail", "inconclusive", "pass", "reported", "none")
+ORDER = (*SEVERITY, "none")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 RELATIONS = {"at most": "≤", "at least": "≥"}
 

@@ -3,10 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from cgloop.feedback.words import listing
+from cgloop.checks import worst_of
 from cgloop.report.gather import CycleFiles, RunFiles
 from cgloop.report.rows import ORDER, SYMBOLS, CheckRow, seconds, short, with_error
 from cgloop.rundir import STAGES
+from cgloop.wording import listing
 
 HEADLINES = {
     "pass": "Pass",
@@ -161,12 +162,7 @@ def _worst(cycle: CycleFiles, name: str) -> list[tuple[dict[str, Any], str]]:
     results = cycle.check(name)
     if len(results) < 2:
         return [(check, "") for check in results]
-
-    def badness(check: dict[str, Any]) -> tuple[int, float]:
-        verdict = check.get("verdict")
-        return -ORDER.index(verdict) if verdict in ORDER else -len(ORDER), abs(check.get("value") or 0.0)
-
-    check = max(results, key=badness)
+    check = dict(worst_of(results, "at most"))
     return [(check, f", {check['subject']}: worst of {len(results)} proteins")]
 
 

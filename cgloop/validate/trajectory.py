@@ -63,9 +63,6 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
     problems: list[str] = []
     replicas: list[Replica] = []
     n_beads = len(residue_type)
-    wrong = _wrong_beads(folder / "topology.pdb", residue_type)
-    if wrong:
-        problems.append(wrong)
     try:
         with h5py.File(folder / "observables.h5") as file:
             for name in sorted(group for group in file if group.startswith("replica_")):
@@ -80,6 +77,9 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
         problems.append(f"there is no record of a {stage.upper()} run")
     except OSError:
         problems.append(f"{stage}/observables.h5 is damaged")
+    # Where no replica was started there is no topology either, and that is not what went wrong.
+    if replicas and (wrong := _wrong_beads(folder / "topology.pdb", residue_type)):
+        problems.insert(0, wrong)
     return StageRun(
         protein=protein,
         stage=stage,

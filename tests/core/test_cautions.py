@@ -75,7 +75,7 @@ def test_residue_types_without_training():
 def test_simulated_proteins_with_such_residues():
     found = protein_cautions({"b": {"untrained_types": ["ALA", "LYS"]}, "a": {"untrained_types": []}, "c": {}})
     assert [(one.kind, one.detail["protein"]) for one in found] == [("untrained-protein", "b")]
-    assert "ALA, LYS" in found[0].text
+    assert "ALA and LYS" in found[0].text
 
 
 def test_all_kinds_come_in_one_order_and_as_plain_data():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgloop.checks import CheckResult, decide
+from cgloop.checks import CheckResult, decide, worst_of
 
 number = st.floats(-1e6, 1e6)
 size = st.floats(0, 1e6)
@@ -43,3 +43,16 @@ def test_result_is_valid_json_without_nan():
     text = json.dumps(result.to_json(), allow_nan=False)
     assert json.loads(text)["value"] is None
     assert json.loads(text)["detail"]["series"] == [1.0, None]
+
+
+def test_the_worst_protein_is_that_with_the_worst_verdict_then_the_worst_value():
+    def result(verdict, value):
+        return {"verdict": verdict, "value": value}
+
+    drifts = [result("pass", -0.9), result("pass", 0.5), result("inconclusive", 0.1)]
+    assert worst_of(drifts, "at most") is drifts[2]
+    assert worst_of(drifts[:2], "at most") is drifts[0]
+    assert worst_of(drifts[:2], "at least") is drifts[0]
+    survivals = [result("pass", 1.0), result("pass", 0.95), result("reported", 0.0)]
+    assert worst_of(survivals, "at least") is survivals[1]
+    assert worst_of([result(None, None), result("pass", 0.0)], "at most")["verdict"] == "pass"
