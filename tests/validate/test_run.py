@@ -129,6 +129,21 @@ def test_stage_that_never_ran_fails(run, written, tmp_path):
     assert check(metrics, "nvt.temperature")["verdict"] == "pass"
 
 
+def test_stage_that_no_replica_reached_says_so_first(run, written, tmp_path):
+    folder = written["md_dir"] / "chain" / "nve"
+    (folder / "topology.pdb").unlink()
+    with h5py.File(folder / "observables.h5", "r+") as file:
+        for name in list(file):
+            attributes = dict(file[name].attrs)
+            del file[name]
+            file.create_group(name).attrs.update({**attributes, "limit": "not-started", "steps_done": 0})
+    metrics = validate_run(run.config(), out=tmp_path / "out", **written)
+    found = check(metrics, "nve.drift")
+    assert found["verdict"] == "fail"
+    assert "was not started: it broke a limit in an earlier stage" in found["reason"]
+    assert "topology" not in found["reason"]
+
+
 def test_other_number_of_beads_fails(run, tmp_path):
     written = builders.write_run(run, tmp_path / "run")
     builders.write_dcd(written["md_dir"] / "chain" / "nvt" / "replica_000.dcd", np.zeros((300, 7, 3)))
