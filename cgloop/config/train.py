@@ -48,6 +48,12 @@ class TrainConfig(PhaseConfig):
     batch_beads: int | None = Field(
         None, ge=1, description="instead of batch_size: so many beads per step, as frames of the longest protein"
     )
+    frames_at_once: int | None = Field(
+        None,
+        ge=1,
+        description="of a device's share of a batch, the rest follows: memory for large batches; "
+        "default: on processors what fits their caches, elsewhere all",
+    )
     length_buckets: int = Field(1, ge=1, le=16, description="groups of similar length; a batch is of one group")
     normalize: Literal["bead", "protein"] = Field(
         "bead", description="what counts the same in the loss: every bead, or every frame of whatever length"

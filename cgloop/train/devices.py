@@ -44,17 +44,39 @@ class Devices:
         self._own = [part for part, device in enumerate(chosen) if device.process_index == self.rank]
 
     @property
+    def small_pieces(self) -> bool:
+        """Whether small pieces of work are faster: on processors, whose caches are small."""
+        return self._mesh.devices.flat[0].platform == "cpu"
+
+    @property
     def is_primary(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def batch(self, frames: FrameSet, chosen: np.ndarray, shape: Shape, noise: tuple[int, int] | None = None) -> Batch:
-        """Frames on the devices, in parts of `shape`; this process reads those of its own devices alone."""
-        if self.axis is None:
+    def batch(
+        self,
+        frames: FrameSet,
+        chosen: np.ndarray,
+        shape: Shape,
+        noise: tuple[int, int] | None = None,
+        parts: int = 1,
+    ) -> Batch:
+        """Frames on the devices; this process reads those of its own devices alone.
+
+        Args:
+            frames, chosen, noise: as of `FrameSet.batch`.
+            shape: of what a device computes at once.
+            parts: that each device computes one after the other; several are a leading axis of every array.
+        """
+        if self.axis is None and parts == 1:
             return frames.batch(chosen, shape, noise)
-        parts = np.array_split(chosen, self.n)
-        own = [frames.batch(parts[part], shape, noise) for part in self._own]
+        pieces = np.array_split(chosen, self.n * parts)
+        own = [frames.batch(pieces[one * parts + i], shape, noise) for one in self._own for i in range(parts)]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
+        if self.axis is None:
+            return stacked
+        if parts > 1:
+            stacked = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]), stacked)
         sharding = NamedSharding(self._mesh, PARTED)
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), stacked)
 

@@ -77,15 +77,34 @@ class Bucket:
         frames: int64, indices.
         batch_size: frames per batch.
         shape: of every batch, or of every part of it.
+        parts: into how many a device divides its share of a batch, to compute one after the other.
     """
 
     frames: np.ndarray
     batch_size: int
     shape: Shape
+    parts: int = 1
 
     @property
     def n_batches(self) -> int:
         return -(-len(self.frames) // self.batch_size)
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """How much of a batch is computed at once: small parts stay in a processor's cache and need less memory.
+
+    Attributes:
+        frames: so many frames, or
+        pairs: as many frames as have about so many ordered pairs, at least one.
+    """
+
+    frames: int | None = None
+    pairs: int = 256
+
+    def frames_of(self, pairs_per_frame: float) -> int:
+        """Number of frames, at least one."""
+        return self.frames or max(1, round(self.pairs / max(pairs_per_frame, 1.0)))
 
 
 class _Terms(NamedTuple):
@@ -213,7 +232,13 @@ class FrameSet:
         return Shape(n, *(max(1, int(np.sort(counts[chosen])[::-1][:n].sum())) for counts in counts_of))
 
     def buckets(
-        self, batch_size: int, batch_beads: int | None = None, length_buckets: int = 1, parts: int = 1
+        self,
+        batch_size: int,
+        batch_beads: int | None = None,
+        length_buckets: int = 1,
+        *,
+        devices: int = 1,
+        at_once: AtOnce | None = None,
     ) -> list[Bucket]:
         """Divide the frames into groups of similar length, each with one shape of its batches.
 
@@ -221,14 +246,19 @@ class FrameSet:
             batch_size: frames per batch.
             batch_beads: if given, a batch of a group has as many frames as so many beads are of its longest protein.
             length_buckets: number of groups; fewer if there are fewer different lengths.
-            parts: a batch is divided into so many, of as many frames as possible; shapes are those of a part.
+            devices: that share a batch.
+            at_once: how much of its share a device computes at once; default: all. Shapes are those of what is
+                computed at once.
         """
         lengths = np.unique(self.beads.counts)
         found = []
         for group in np.array_split(lengths, min(length_buckets, len(lengths))):
             frames = np.flatnonzero(np.isin(self.beads.counts, group))
             size = batch_size if batch_beads is None else max(1, batch_beads // int(group[-1]))
-            found.append(Bucket(frames, size, self.shape(-(-min(size, len(frames)) // parts), frames)))
+            share = -(-min(size, len(frames)) // devices)
+            few = share if at_once is None else at_once.frames_of(float(self._edges.counts[frames].mean()))
+            parts = -(-share // min(few, share))
+            found.append(Bucket(frames, size, self.shape(-(-share // parts), frames), parts))
         return found
 
     def batch(self, frames: np.ndarray, shape: Shape, noise: tuple[int, int] | None = None) -> Batch:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -74,7 +75,8 @@ class Objective:
 
         Args:
             params: where.
-            batch: the frames, or a part of them.
+            batch: the frames, or a part of them. With a leading axis on every array it is parts, which are computed
+                one after the other, so that memory is needed for one.
             axis: of a mapped function, over which the parts add up to a batch. Value and gradient are those of the
                 whole batch: a sum over its beads by a sum of weights over its beads, whatever part they are in.
         """
@@ -85,7 +87,7 @@ class Objective:
         weight = total(3 * jnp.sum(batch.graph.bead_mask if batch.weight is None else bead_weights(batch)))
         divisor = jnp.maximum(weight, jnp.finfo(batch.target.dtype).tiny)
 
-        def part(params: Any) -> tuple[jax.Array, Sums]:
+        def part(params: Any, batch: Batch) -> tuple[jax.Array, Sums]:
             predicted = self.forces(params, batch.positions, batch.graph)
             sums = force_loss(predicted, batch, self.huber_delta)
             value = self.gammas.force * sums.total
@@ -94,13 +96,24 @@ class Objective:
                 value += self.gammas.network * size_loss(own, batch)
             return value / divisor / self.scale, sums
 
-        (value, sums), gradient = jax.value_and_grad(part, has_aux=True)(params)
+        slope = partial(jax.value_and_grad(part, has_aux=True), params)
+        (value, sums), gradient = slope(batch) if batch.positions.ndim == 2 else _sum_over(slope, batch)
         value, gradient, sums = total(value), total(gradient), total(sums)
         if self.restraint is not None and self.gammas.prior:
             pull, slope = jax.value_and_grad(self.restraint)(params)
             value += self.gammas.prior * pull
             gradient = jax.tree.map(lambda a, b: a + self.gammas.prior * b, gradient, slope)
         return value, gradient, sums
+
+
+def _sum_over(function: Callable[[Any], Any], parts: Any) -> Any:
+    """Sum of function(part) over the leading axis of `parts`, one after the other."""
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(part)), None
+
+    shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], parts))
+    return jax.lax.scan(add, jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes), parts)[0]
 
 
 def global_norm(tree: Any) -> jax.Array:

@@ -26,7 +26,7 @@ from cgloop.train.checkpoints import named_leaves, read_checkpoint, read_tensors
 from cgloop.train.checkpoints import write_tensors as write_params
 from cgloop.train.devices import Devices, Step
 from cgloop.train.evaluate import predict
-from cgloop.train.loader import Bucket, FrameSet, Shape, epoch_plan
+from cgloop.train.loader import AtOnce, Bucket, FrameSet, Shape, epoch_plan
 from cgloop.train.loss import mean_loss
 from cgloop.train.optimizers import make_optimizer, own_average, require_groups
 from cgloop.train.position import Arrays, Position, TrainResult
@@ -93,7 +93,11 @@ class Trainer:
         self.devices = Devices() if devices is None else devices
         self._forces = forces
         self.buckets = training.buckets(
-            config.batch_size, config.batch_beads, config.length_buckets, parts=self.devices.n
+            config.batch_size,
+            config.batch_beads,
+            config.length_buckets,
+            devices=self.devices.n,
+            at_once=AtOnce(config.frames_at_once) if config.frames_at_once or self.devices.small_pieces else None,
         )
         self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
@@ -136,7 +140,7 @@ class Trainer:
         log.info("compiled in %.1f s: %d steps an epoch%s", self.compile_s, self.n_steps, several)
 
     def _compile_step(self, bucket: Bucket) -> Step:
-        batch = self.devices.batch(self.training, bucket.frames[:1], bucket.shape)
+        batch = self.devices.batch(self.training, bucket.frames[:1], bucket.shape, parts=bucket.parts)
         return self.devices.compile(self._step, self.arrays.state, batch)
 
     def run(self) -> TrainResult:
@@ -188,9 +192,10 @@ class Trainer:
         while position.step < self.n_steps:
             self._check_stop()
             start = time.monotonic()
-            bucket, frames = plan[position.step]
-            batch = self.devices.batch(self.training, frames, self.buckets[bucket].shape, (self.seed, epoch))
-            state, result = self._train_steps[bucket](self.arrays.state, batch)
+            number, frames = plan[position.step]
+            bucket = self.buckets[number]
+            batch = self.devices.batch(self.training, frames, bucket.shape, (self.seed, epoch), bucket.parts)
+            state, result = self._train_steps[number](self.arrays.state, batch)
             self.arrays = self.arrays._replace(state=state)
             sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
             if not (math.isfinite(sums.total) and math.isfinite(norm)):

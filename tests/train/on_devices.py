@@ -42,8 +42,11 @@ def forces(params, positions, graph):
     return ml_forces(Model(SPEC, "ml-only", CUTOFF_A), {"prior": None, "ml": params}, positions, graph)
 
 
-def gradient_on(n: int, chosen: list[int]) -> np.ndarray:
-    """Gradient of the loss of a batch as n devices find it, in float64: a plain step of length 1 moves by it."""
+def gradient_on(n: int, chosen: list[int], parts: int = 1) -> np.ndarray:
+    """Gradient of the loss of a batch as n devices find it in so many parts each, in float64.
+
+    A plain step of length 1 moves by it.
+    """
     frames = FrameSet(proteins(), CUTOFF_A)
     frames.set_weights({"tiny": 3.0}, {})
     devices = Devices(jax.devices()[:n])
@@ -54,8 +57,8 @@ def gradient_on(n: int, chosen: list[int]) -> np.ndarray:
     found = init_params(Model(SPEC, "ml-only", CUTOFF_A), None, jax.random.key(0))["ml"]
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), {**found, "readout": 20 * found["readout"]})
     state = devices.place(initial_state(params, optimizer))
-    shape = frames.shape(-(-len(chosen) // n))
-    batch = devices.batch(frames, np.array(chosen), shape)
+    shape = frames.shape(-(-len(chosen) // (n * parts)))
+    batch = devices.batch(frames, np.array(chosen), shape, parts=parts)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, batch)
     new, result = devices.compile(step, state, batch)(state, batch)
     moved = jax.tree.map(lambda a, b: a - np.asarray(b), params, new.params)
@@ -89,7 +92,7 @@ def main(folder: Path) -> dict:
     with jax.enable_x64(True):
         # Parts of different length, and in the last case an empty one.
         for name, chosen in {"seven": [0, 41, 5, 60, 22, 50, 9], "three": [44, 1, 59]}.items():
-            one, *others = (gradient_on(n, chosen) for n in (1, 2, 4))
+            one, *others = (gradient_on(n, chosen, parts) for n, parts in ((1, 1), (2, 1), (4, 1), (2, 2)))
             found[name] = [float(np.abs(other - one).max() / np.abs(one).max()) for other in others]
     found["training"] = {n: train_on(n, folder / str(n)) for n in (1, 2, 4)}
     try:

@@ -10,7 +10,7 @@ from cgloop.config.train import TrainConfig
 from cgloop.errors import UserError
 from cgloop.model.allegro import AllegroSpec
 from cgloop.model.hybrid import Model, init_params, ml_forces
-from cgloop.train.loader import FrameSet, epoch_order, epoch_plan
+from cgloop.train.loader import AtOnce, FrameSet, epoch_order, epoch_plan
 from cgloop.train.loss import force_loss
 from cgloop.train.optimizers import make_optimizer
 from cgloop.train.schedules import learning_rate_schedule
@@ -50,6 +50,25 @@ def test_an_epoch_has_every_frame_once_in_batches_that_fit(frames, size, beads, 
     for (one, left), (other, right) in zip(plan, again, strict=True):
         assert one == other
         np.testing.assert_array_equal(left, right)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    size=st.integers(1, 18),
+    devices=st.integers(1, 4),
+    few=st.none() | st.integers(1, 20),
+    pairs=st.integers(1, 400),
+    groups=st.integers(1, 3),
+)
+def test_what_is_computed_at_once_fits_and_is_no_more_than_asked(frames, size, devices, few, pairs, groups):
+    at_once = AtOnce(few, pairs)
+    for bucket in frames.buckets(size, None, groups, devices=devices, at_once=at_once):
+        asked = at_once.frames_of(float(frames._edges.counts[bucket.frames].mean()))
+        for first in range(0, len(bucket.frames), size):
+            pieces = np.array_split(bucket.frames[first : first + size], devices * bucket.parts)
+            assert max(len(piece) for piece in pieces) <= asked
+            assert len(frames.batch(pieces[0], bucket.shape).positions) == bucket.shape.beads
+        assert bucket.shape.replicas <= asked
 
 
 def test_one_bucket_is_the_order_of_the_epoch(frames):

@@ -40,7 +40,10 @@ def found(repository, tmp_path_factory):
 
 @pytest.mark.parametrize("batch", ["seven", "three"])
 def test_gradients_are_those_of_the_same_batch_on_one_device(found, batch):
-    """On 2 and 4 devices, in float64, weighted, with Huber's function; parts differ in beads, one may be empty."""
+    """On 2 and 4 devices, and in parts one after the other on 2; in float64, weighted, with Huber's function.
+
+    Parts differ in beads, and one may be empty.
+    """
     assert max(found[batch]) < 1e-13
 
 
