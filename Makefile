@@ -31,12 +31,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-$(READY): requirements/pinned.txt pyproject.toml
+$(READY): requirements/pinned.txt requirements/chemtrain.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "cgloop needs Python 3.11 to 3.13; set PYTHON=..."; exit 1; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/pinned.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/pinned.txt \
+	  -r requirements/chemtrain.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -45,6 +46,9 @@ lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 	  --constraint requirements/constraints.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --output-file requirements/pinned.txt --quiet
+	uv pip compile requirements/chemtrain.in --no-deps --universal --python-version 3.11 \
+	  --constraint requirements/pinned.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --output-file requirements/chemtrain.txt --quiet
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,6 +44,9 @@ class FineTuningConfig(PhaseConfig):
 class TrainConfig(PhaseConfig):
     """Data, loss, and the first phase of the training."""
 
+    engine: Literal["cgloop", "chemtrain"] = Field(
+        "cgloop", description="who computes the steps; chemtrain needs requirements/chemtrain.txt and one device"
+    )
     batch_size: int = Field(16, ge=1, description="frames per step, over all devices")
     batch_beads: int | None = Field(
         None, ge=1, description="instead of batch_size: so many beads per step, as frames of the longest protein"
@@ -104,6 +107,22 @@ class TrainConfig(PhaseConfig):
     def _noise_leaves_bonds_alone(self):
         if self.train_priors and self.position_noise_A:
             raise ValueError("`position_noise_A` and `train_priors` exclude each other: noise would soften the bonds")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_do_it(self):
+        if self.engine == "cgloop":
+            return self
+        asked = {
+            "train_priors": self.train_priors,
+            "huber_delta": self.huber_delta is not None,
+            "frames_at_once": self.frames_at_once is not None,
+            "gammas.network": self.gammas.network > 0,
+            "ensemble.kind: bootstrap": self.ensemble.members > 1 and self.ensemble.kind == "bootstrap",
+            "optimizer: polyak-sgd": any(phase.optimizer == "polyak-sgd" for phase in self.phases),
+        }
+        if names := [f"`{name}`" for name, wanted in asked.items() if wanted]:
+            raise ValueError(f"`engine: {self.engine}` cannot do {' and '.join(names)}; `engine: cgloop` can")
         return self
 
     @property

@@ -46,6 +46,10 @@ def train_stage(
         Interrupted: stopped on request; a checkpoint is in `out/checkpoints`.
     """
     start = time.monotonic()
+    if config.train.engine == "chemtrain":
+        from cgloop.train.chemtrain_engine import require_chemtrain
+
+        require_chemtrain()
     task = prepare_task(config, dataset_dir, priors_yaml, init_params)
     if task.is_empty:
         log.info("nothing to train: the energy is the prior alone")

@@ -150,13 +150,24 @@ def make_train_step(
             gradient, state.opt_state, state.params, value=value, rate_factor=state.rate_factor
         )
         params = optax.apply_updates(state.params, updates)
-        if own_average is None:
-            weight = ema_weight(ema_decay, state.step)
-            mix = lambda old, new: (weight * old + (1.0 - weight) * new).astype(old.dtype)  # noqa: E731
-            ema = jax.tree.map(mix, state.ema, params)
-        else:
-            ema = own_average(opt_state, params)
-        new = TrainState(params, opt_state, ema, state.step + 1, state.rate_factor)
+        new = next_state(state, params, opt_state, ema_decay, own_average)
         return new, StepResult(sums, global_norm(gradient))
 
     return step
+
+
+def next_state(
+    state: TrainState,
+    params: Any,
+    opt_state: Any,
+    ema_decay: float,
+    own_average: Callable[[Any, Any], Any] | None = None,
+) -> TrainState:
+    """The state after an optimiser step to `params`, with their average; the rest as in `make_train_step`."""
+    if own_average is None:
+        weight = ema_weight(ema_decay, state.step)
+        mix = lambda old, new: (weight * old + (1.0 - weight) * new).astype(old.dtype)  # noqa: E731
+        ema = jax.tree.map(mix, state.ema, params)
+    else:
+        ema = own_average(opt_state, params)
+    return TrainState(params, opt_state, ema, state.step + 1, state.rate_factor)

@@ -18,10 +18,12 @@ from safetensors import SafetensorError
 from cgloop.config.root import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import UserError
+from cgloop.model.force import Energy
 from cgloop.model.hybrid import (
     Model,
     Params,
     build_model,
+    energy,
     energy_and_forces,
     ml_forces,
     model_to_json,
@@ -101,7 +103,12 @@ class Task:
                 "restraint": space.restraint,
                 "finish": lambda params: {**params, "prior": space.finish(params["prior"])},
             }
-        return Trainer(
+        kind: Callable[..., Trainer] = Trainer
+        if self.config.train.engine == "chemtrain":
+            from cgloop.train.chemtrain_engine import ChemtrainTrainer
+
+            kind, more["energy"] = ChemtrainTrainer, _network_energy(self.model)
+        return kind(
             self.forces,
             training=self.sets.training,
             validation=self.sets.validation,
@@ -195,6 +202,12 @@ def _network_forces(model: Model) -> ForceFunction:
     """Forces of the network as a function of {"ml": …}."""
     network = replace(model, energy="ml-only") if model.has_ml else model
     return lambda params, positions, graph: ml_forces(network, {"prior": None, "ml": params["ml"]}, positions, graph)
+
+
+def _network_energy(model: Model) -> Energy:
+    """Energy of the network as a function of {"ml": …}."""
+    network = replace(model, energy="ml-only")
+    return lambda params, positions, graph: energy(network, {"prior": None, "ml": params["ml"]}, positions, graph)
 
 
 def _trained_forces(model: Model, space: PriorSpace | None) -> Callable[[Any, jax.Array, Any], jax.Array]:

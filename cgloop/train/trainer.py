@@ -102,11 +102,12 @@ class Trainer:
         self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
         # The gradient is that of the loss over this: its clipping does not depend on units and noise.
-        scale = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
-        optimizer = make_optimizer(config, self.schedule, scale)
-        objective = Objective(forces, scale, config.huber_delta, config.gammas, network, restraint)
-        self._step = make_train_step(objective, optimizer, config.ema_decay, own_average(config), self.devices.axis)
-        fresh = initial_state(params, optimizer)
+        self.scale = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
+        self.optimizer = make_optimizer(config, self.schedule, self.scale)
+        objective = Objective(forces, self.scale, config.huber_delta, config.gammas, network, restraint)
+        average, axis = own_average(config), self.devices.axis
+        self._step = make_train_step(objective, self.optimizer, config.ema_decay, average, axis)
+        fresh = initial_state(params, self.optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
         self.compile_s = self._work_s = 0.0
         self._started = self._saved = time.monotonic()
@@ -140,8 +141,11 @@ class Trainer:
         log.info("compiled in %.1f s: %d steps an epoch%s", self.compile_s, self.n_steps, several)
 
     def _compile_step(self, bucket: Bucket) -> Step:
-        batch = self.devices.batch(self.training, bucket.frames[:1], bucket.shape, parts=bucket.parts)
-        return self.devices.compile(self._step, self.arrays.state, batch)
+        return self.devices.compile(self._step, self.arrays.state, self._batch(bucket, bucket.frames[:1]))
+
+    def _batch(self, bucket: Bucket, frames: np.ndarray, noise: tuple[int, int] | None = None) -> Any:
+        """Frames as the steps of a bucket take them; noise as in `FrameSet.batch`."""
+        return self.devices.batch(self.training, frames, bucket.shape, noise, bucket.parts)
 
     def run(self) -> TrainResult:
         """Train to the end.
@@ -192,10 +196,9 @@ class Trainer:
         while position.step < self.n_steps:
             self._check_stop()
             start = time.monotonic()
-            number, frames = plan[position.step]
-            bucket = self.buckets[number]
-            batch = self.devices.batch(self.training, frames, bucket.shape, (self.seed, epoch), bucket.parts)
-            state, result = self._train_steps[number](self.arrays.state, batch)
+            bucket, frames = plan[position.step]
+            batch = self._batch(self.buckets[bucket], frames, (self.seed, epoch))
+            state, result = self._train_steps[bucket](self.arrays.state, batch)
             self.arrays = self.arrays._replace(state=state)
             sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
             if not (math.isfinite(sums.total) and math.isfinite(norm)):

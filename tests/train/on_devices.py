@@ -15,9 +15,10 @@ from toy_proteins import toy_protein
 
 from cgloop import interrupt
 from cgloop.config.train import GammasConfig, TrainConfig
-from cgloop.errors import Interrupted
+from cgloop.errors import Interrupted, UserError
 from cgloop.model.allegro import AllegroSpec
 from cgloop.model.hybrid import Model, init_params, ml_forces
+from cgloop.train.chemtrain_engine import require_chemtrain
 from cgloop.train.devices import Devices
 from cgloop.train.loader import FrameSet
 from cgloop.train.optimizers import make_optimizer
@@ -87,8 +88,18 @@ def train_on(n: int | None, folder: Path, stop_after: int | None = None):
     }
 
 
+def other_engine() -> dict:
+    """What chemtrain says of several devices, and what of it is loaded without having been asked for."""
+    try:
+        require_chemtrain()
+    except UserError as error:
+        said = str(error)
+    loaded = [name for name in ("chemtrain", "jax_md", "haiku") if name in sys.modules]
+    return {"said": said, "loaded": loaded, "lent": hasattr(jax, "tree_map")}
+
+
 def main(folder: Path) -> dict:
-    found = {}
+    found = {"chemtrain": other_engine()}
     with jax.enable_x64(True):
         # Parts of different length, and in the last case an empty one.
         for name, chosen in {"seven": [0, 41, 5, 60, 22, 50, 9], "three": [44, 1, 59]}.items():

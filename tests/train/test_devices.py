@@ -61,6 +61,13 @@ def test_a_stop_on_several_devices_is_continued_to_the_bit(found):
     assert found["stopped"] == found["training"]["4"]
 
 
+def test_the_other_engine_refuses_several_and_is_not_loaded_unasked(found):
+    said, *rest = found["chemtrain"].values()
+    assert "`train.engine: chemtrain` on 4 devices" in said
+    assert "`engine: cgloop`" in said
+    assert rest == [[], False]
+
+
 def test_one_device_is_as_if_there_were_none():
     devices = Devices(jax.devices()[:1])
     tree = {"a": np.arange(3)}
