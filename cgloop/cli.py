@@ -9,6 +9,7 @@ import typer
 
 import cgloop
 from cgloop import cli_data, cli_train
+from cgloop.allocator import share_memory
 from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, Work, work_in_run
 from cgloop.errors import ExitCode, Interrupted, UserError
 
@@ -179,6 +180,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the `cgloop` command."""
+    share_memory()
     try:
         app()
     except UserError as error:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgloop.allocator import keep_memory
 from cgloop.data.dataset import DatasetReader
 from cgloop.data.inspect import find_dataset
 from cgloop.errors import UserError
@@ -40,6 +41,7 @@ def find_model(place: Path) -> Stored:
     Raises:
         UserError: there is none, or a damaged one.
     """
+    keep_memory()
     path = find_params(place)
     folder = path.parent
     if (folder / "model.json").is_file():

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cgloop.allocator import share_memory
 from cgloop.console import log_to_file, setup_logging
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.world import World, initialize_world, launched
@@ -107,6 +108,7 @@ def run_task(work: Callable[[World], object]) -> int:
     Returns:
         The exit code of the process, unless it has to leave at once.
     """
+    share_memory()
     setup_logging()
     with stop_on_signals():
         try:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 import cgloop
+from cgloop.allocator import keep_memory
 from cgloop.cautions import Caution
 from cgloop.checks import jsonable
 from cgloop.errors import UserError
@@ -191,6 +192,7 @@ def load_bundle(path: Path) -> Bundle:
             where=path / MODULE,
             remedy=f"pip install 'jax>={needed}'",
         )
+    keep_memory()
     try:
         exported = export.deserialize(bytearray((path / MODULE).read_bytes()))
         model, params = model_from_json(manifest["model"]), unflatten_params(load_file(path / PARAMS))

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from cgloop.allocator import keep_memory
 from cgloop.config.root import Config
 from cgloop.train.ensemble import train_members
 from cgloop.train.phases import run_phases
@@ -46,6 +47,7 @@ def train_stage(
         Interrupted: stopped on request; a checkpoint is in `out/checkpoints`.
     """
     start = time.monotonic()
+    keep_memory()
     if config.train.engine == "chemtrain":
         from cgloop.train.chemtrain_engine import require_chemtrain
 
