@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cgloop.config.model import ModelConfig
+from cgloop.config.model import AllegroConfig
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import build_model, init_params
 
@@ -77,6 +77,6 @@ def system(preset: str, n_beads: int, n_replicas: int):
     types = np.arange(n_beads) % 20
     graph = build_graph(types, np.ones(n_beads - 1, bool), positions, cutoff_A=12.0)
     neighbours = float(graph.edge_mask.sum() / (n_beads * n_replicas))
-    model = build_model(ModelConfig.model_validate({"preset": preset}), avg_num_neighbors=neighbours)
+    model = build_model(AllegroConfig.model_validate({"preset": preset}), avg_num_neighbors=neighbours)
     params = init_params(model, None, jax.random.key(1))
     return model, params, jnp.asarray(positions.reshape(-1, 3), jnp.float32), graph

@@ -1,6 +1,7 @@
 """Energy and forces, and the gradient of a training step, over presets and sizes; beside the plain implementation."""
 
 import time
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.conftest import ROWS, interleaved, system
-from cgloop.model import hybrid
 from cgloop.model.hybrid import energy_and_forces, ml_forces
+from cgloop.model.networks import NETWORKS
 from tests.model import plain_allegro
 
 IMPLEMENTATIONS = ["cgloop", "plain"]
@@ -19,7 +20,8 @@ IMPLEMENTATIONS = ["cgloop", "plain"]
 def implementation(request, monkeypatch):
     """Put the plain network in the place of the fast one where that is asked for."""
     if request.param == "plain":
-        monkeypatch.setattr(hybrid, "edge_energies", plain_allegro.edge_energies)
+        plain = replace(NETWORKS["allegro"], energies=plain_allegro.edge_energies)
+        monkeypatch.setitem(NETWORKS, "allegro", plain)
     return request.param
 
 

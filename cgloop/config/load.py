@@ -6,9 +6,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from cgloop.config.root import Config
 from cgloop.errors import UserError
+
+Keys = tuple[str | int, ...]
+Fields = dict[str, FieldInfo]
 
 
 def load_config(path: Path) -> Config:
@@ -70,46 +74,84 @@ def _explain(error: ValidationError, path: Path, tree: yaml.Node | None) -> User
     mistakes = error.errors()
     # An unknown key is usually the cause of a missing one: tell it first.
     first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
-    keys = tuple(first["loc"])
-    where = f"{path}, line {_line(tree, keys)}"
-    name = ".".join(str(key) for key in keys) or "config"
-    if first["type"] == "extra_forbidden":
-        message, remedy = f"unknown key `{name}`", _nearest(keys)
+    keys, _, _ = _resolve(first["loc"])
+    remedy = None
+    if first["type"] == "union_tag_invalid":
+        keys, wrong, known = _wrong_class(first["ctx"], keys)
+        message, remedy = f"`{_dotted(keys)}`: there is no `{wrong}`", _did_you_mean(wrong, known)
+    elif first["type"] == "extra_forbidden":
+        message, remedy = f"unknown key `{_dotted(keys)}`", _nearest(first["loc"])
     elif first["type"] == "missing":
-        message, remedy = f"missing key `{name}`", "add it; `cgloop init` shows a commented config"
+        message, remedy = f"missing key `{_dotted(keys)}`", "add it; `cgloop init` shows a commented config"
     else:
         text = first["msg"].removeprefix("Value error, ")
         given = first.get("input")
         shown = f", not `{given}`" if isinstance(given, str | int | float | bool) else ""
-        message, remedy = f"`{name}`: {text[:1].lower()}{text[1:]}{shown}", None
+        message = f"`{_dotted(keys)}`: {text[:1].lower()}{text[1:]}{shown}"
     if len(mistakes) > 1:
         message += f" [and {len(mistakes) - 1} more]"
-    return UserError(message, where=where, remedy=remedy)
+    return UserError(message, where=f"{path}, line {_line(tree, keys)}", remedy=remedy)
 
 
-def _nearest(keys: tuple[Any, ...]) -> str:
-    known = known_keys(keys[:-1])
-    close = difflib.get_close_matches(str(keys[-1]), known, n=1, cutoff=0.5)
+def _dotted(keys: Keys) -> str:
+    return ".".join(str(key) for key in keys) or "config"
+
+
+def _wrong_class(context: dict[str, Any], section: Keys) -> tuple[Keys, str, list[str]]:
+    """Of a key whose value chooses the class of its section: its place, the value, and those there are."""
+    known = context["expected_tags"].replace("'", "").split(", ")
+    return (*section, context["discriminator"].strip("'")), str(context["tag"]), known
+
+
+def _nearest(location: Keys) -> str:
+    """What an unknown key may have meant, by the place where pydantic reports it."""
+    *section, key = location
+    _, known, others = _resolve(tuple(section))
+    owners = [name for name, fields in others.items() if key in fields]
+    if owners:
+        return f"a key of {' and '.join(owners)}; known here: {', '.join(known)}"
+    return _did_you_mean(str(key), list(known))
+
+
+def _did_you_mean(given: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
 
 
-def known_keys(section: tuple[Any, ...]) -> list[str]:
-    """Names that the section at this path of keys accepts."""
-    model: Any = Config
-    for key in section:
+def _resolve(location: Keys) -> tuple[Keys, Fields, dict[str, Fields]]:
+    """What a place that pydantic reports is in the file.
+
+    Where a section may be of several classes, pydantic puts the name of the class behind that of the section.
+
+    Returns:
+        the keys without names of classes, the fields of the section there, and those of its other classes by name.
+    """
+    keys: list[str | int] = []
+    fields: Fields = _fields(Config)
+    classes: dict[str, Fields] = {}
+    for key in location:
+        if key in classes:
+            fields = classes.pop(str(key))
+            continue
+        keys.append(key)
         if isinstance(key, int):
             continue
-        fields = {f.alias or name: f for name, f in model.model_fields.items()}
-        model = _model_in(fields[key].annotation) if key in fields else None
-        if model is None:
-            return []
-    return [f.alias or name for name, f in model.model_fields.items()]
+        field = fields.get(key)
+        sections = _sections_in(field.annotation) if field else []
+        chooser = str(field.discriminator) if field and field.discriminator else None
+        classes = {s.model_fields[chooser].default: _fields(s) for s in sections} if chooser else {}
+        fields = _fields(sections[0]) if sections else {}
+    return tuple(keys), fields, classes
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _fields(section: type[BaseModel]) -> Fields:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((m for a in getattr(annotation, "__args__", ()) if (m := _model_in(a))), None)
+        return [annotation]
+    return [section for part in getattr(annotation, "__args__", ()) for section in _sections_in(part)]
 
 
 def _line(node: yaml.Node | None, keys: tuple[Any, ...]) -> int:

@@ -1,9 +1,13 @@
-"""`model:` the energy function: prior terms plus an Allegro network."""
+"""`model:` the energy function: prior terms plus a network, whose hyper-parameters are those of its class here.
+
+A class names its fields as the hyper-parameters in `cgloop.model` are named (`AllegroSpec`, `PainnSpec`), and stands in
+`AnyModel`; `cgloop.model.networks` has the rest of a network.
+"""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cgloop.config.base import Section
 
@@ -32,14 +36,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ModelConfig(Section):
-    """Hyper-parameters; a `preset` fills in whatever is not given."""
+    """What the model has whatever its network."""
 
-    preset: Literal["nano", "lean", "default", "large", "cameo"] = "default"
+    network: str
     energy: Literal["hybrid", "prior-only", "ml-only"] = "hybrid"
     cutoff_A: float = Field(12.0, gt=2.0, description="of the network and of non-bonded priors")
     symmetry: Literal["SO3", "O3"] = Field(
         "SO3", description="SO3 tells mirror images apart, as chiral proteins need; O3 cannot"
     )
+
+
+class AllegroConfig(ModelConfig):
+    """Hyper-parameters of Allegro; a `preset` fills in whatever is not given."""
+
+    network: Literal["allegro"] = "allegro"
+    preset: Literal["nano", "lean", "default", "large", "cameo"] = "default"
     max_ell: int = Field(ge=0, le=3)
     n_layers: int = Field(ge=1, le=6)
     n_radial: int = Field(ge=1, le=64)
@@ -58,9 +69,41 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _irreps_are_sound(self):
-        parts = [re.fullmatch(r"(\d+)x(\d)([eo])", part.strip()) for part in self.hidden.split("+")]
+        parts = [re.fullmatch(r"([1-9]\d*)x([0-3])([eo])", part.strip()) for part in self.hidden.split("+")]
         if not all(parts):
-            raise ValueError(f"hidden: `{self.hidden}` is not of the form 32x0e+32x1o+32x2e")
+            raise ValueError(f"hidden: `{self.hidden}` is not of the form 32x0e+32x1o+32x2e, with degrees up to 3")
         if len({part[1] for part in parts if part}) != 1:
             raise ValueError("hidden: all irreps need the same multiplicity")
+        self._last_layer_has_something({(int(part[2]), part[3]) for part in parts if part})
         return self
+
+    def _last_layer_has_something(self, hidden: set[tuple[int, str]]) -> None:
+        """Scalars of the last layer are products of equal irreps: of what is kept, and of the harmonics."""
+        harmonics = [(degree, "eo"[degree % 2]) for degree in range(self.max_ell + 1)]
+        mirrored = self.symmetry == "SO3"
+        useful = any(kept == one or (mirrored and kept[0] == one[0]) for kept in hidden for one in harmonics)
+        if self.n_layers > 1 and not useful:
+            names = ", ".join(f"{degree}{parity}" for degree, parity in harmonics)
+            raise ValueError(
+                f"hidden: `{self.hidden}` leaves nothing for the last layer, which multiplies it with the harmonics up "
+                f"to max_ell {self.max_ell}; keep at least one of {names}"
+            )
+
+
+class PainnConfig(ModelConfig):
+    """Hyper-parameters of PaiNN."""
+
+    network: Literal["painn"] = "painn"
+    n_layers: int = Field(3, ge=1, le=6, description="each reaches one cutoff further")
+    features: int = Field(64, ge=1, le=1024, description="scalars, and vectors, of a bead")
+    n_radial: int = Field(20, ge=1, le=64)
+    envelope_p: int = Field(6, ge=2, le=12)
+
+
+def _named(data: Any) -> Any:
+    """Configs from before there were several networks name none."""
+    return {"network": "allegro", **data} if isinstance(data, dict) else data
+
+
+AnyModel = Annotated[AllegroConfig | PainnConfig, Field(discriminator="network"), BeforeValidator(_named)]
+"""The section, of the class of its `network`."""

@@ -6,7 +6,7 @@ from cgloop.config.base import Section
 from cgloop.config.data import DataConfig
 from cgloop.config.executor import SlurmConfig
 from cgloop.config.md import MDConfig
-from cgloop.config.model import ModelConfig
+from cgloop.config.model import AllegroConfig, AnyModel
 from cgloop.config.priors import PriorsConfig
 from cgloop.config.run import RunConfig
 from cgloop.config.train import TrainConfig
@@ -20,7 +20,7 @@ class Config(Section):
     cycles: int = Field(1, ge=1, description="at most so many rounds of train, run and judge")
     data: DataConfig
     priors: PriorsConfig = PriorsConfig()
-    model: ModelConfig = ModelConfig.model_validate({})
+    model: AnyModel = AllegroConfig.model_validate({})
     train: TrainConfig = TrainConfig()
     parity: ParityConfig = ParityConfig()
     md: MDConfig = MDConfig()

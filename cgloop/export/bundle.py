@@ -31,6 +31,7 @@ from cgloop.errors import UserError
 from cgloop.export.stablehlo import ARGUMENTS, RESULTS, SIZES, export_model, readable_text
 from cgloop.model.graph import Graph
 from cgloop.model.hybrid import Model, Params, flatten_params, model_from_json, model_to_json, unflatten_params
+from cgloop.model.networks import NETWORKS, name_of
 from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES
 from cgloop.residues import RESIDUES
 from cgloop.stages import digest_file, write_json
@@ -135,15 +136,15 @@ def write_bundle(
 
 def describe_energy(model: Model, params: Params) -> dict[str, Any]:
     """What the energy consists of, as the manifest says it."""
-    parts = {
-        "hybrid": "prior terms plus an Allegro network",
-        "prior-only": "prior terms alone",
-        "ml-only": "an Allegro network alone",
-    }
+    name = None if model.spec is None else name_of(model.spec)
+    network = "no network" if name is None else f"the network {NETWORKS[name].title}"
+    parts = {"hybrid": f"prior terms plus {network}", "prior-only": "prior terms alone", "ml-only": f"{network} alone"}
     weights = np.asarray(params["prior"].weights, float).tolist() if model.has_prior else []
     return {
         "kind": model.energy,
         "consists_of": parts[model.energy],
+        "network": name,
+        "receptive_field_A": model.receptive_field_A,
         "terms": list(TERM_NAMES),
         # Anything but 1 reproduces an older model and changes what the simulation feels.
         "prior_weights": dict(zip(PRIOR_TERM_NAMES, weights, strict=False)),

@@ -1,1 +1,1 @@
-"""The energy function: prior terms plus an Allegro network, on flat graphs. Arrays in, energies out; no files."""
+"""The energy function: prior terms plus a network, on flat graphs. Arrays in, energies out; no files."""

@@ -16,7 +16,6 @@ pair. No tensors but V⁰ ever exist on pairs. tests/model/plain_allegro.py is t
 """
 
 from math import sqrt
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +24,9 @@ from cgloop.model import contraction
 from cgloop.model.allegro_paths import AllegroSpec, layer_coupling, mixed_paths, scalar_paths, scalar_selection
 from cgloop.model.contraction import dot
 from cgloop.model.geometry import norm
+from cgloop.model.layers import Params, envelope, mlp, mlp_init, radial_basis, silu
 from cgloop.model.tensor import Irrep, spherical_harmonics
 from cgloop.residues import N_TYPES
-
-Params = dict[str, Any]
-
-SILU_GAIN = 1.6765324703310907
-"""Makes the mean square of silu(z) one for normally distributed z."""
 
 ENVIRONMENT_INIT = 0.4
 """Factor on the untrained environments. Neighbours along a chain add up in phase, and every layer multiplies with the
@@ -39,15 +34,6 @@ environment once more: without the factor the tensors grow with each layer, and 
 
 READOUT_INIT = 0.05
 """Standard deviation of the untrained output: with delta learning the model starts close to the prior."""
-
-
-def _mlp_init(key: jax.Array, n_in: int, widths: tuple[int, ...]) -> Params:
-    params = {}
-    for i, (key_i, width) in enumerate(zip(jax.random.split(key, len(widths)), widths, strict=True)):
-        params[f"weight_{i}"] = jax.random.normal(key_i, (n_in, width)) / sqrt(n_in)
-        params[f"bias_{i}"] = jnp.zeros(width)
-        n_in = width
-    return params
 
 
 def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
@@ -60,7 +46,7 @@ def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
     n_in = 2 * spec.species_embedding + spec.n_radial
     params: Params = {
         "species": jax.random.normal(next(keys), (N_TYPES, spec.species_embedding)),
-        "two_body": _mlp_init(next(keys), n_in, spec.embedding),
+        "two_body": mlp_init(next(keys), n_in, spec.embedding),
         "tensors": jax.random.normal(next(keys), (width, n_degrees * channels)) / sqrt(width),
     }
     for layer in range(spec.n_layers):
@@ -69,7 +55,7 @@ def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
             "environment": ENVIRONMENT_INIT
             * jax.random.normal(next(keys), (width, n_degrees * channels))
             / sqrt(width),
-            "latent": _mlp_init(next(keys), width + n_scalars, spec.mlp),
+            "latent": mlp_init(next(keys), width + n_scalars, spec.mlp),
         }
         mixing = mixed_paths(spec, layer)
         mixing_keys = jax.random.split(next(keys), len(mixing) + 1)
@@ -83,32 +69,6 @@ def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
 
 def _mix_name(irrep: Irrep) -> str:
     return f"mix_{irrep.degree}{'e' if irrep.parity == 1 else 'o'}"
-
-
-def _silu(x: jax.Array) -> jax.Array:
-    return SILU_GAIN * jax.nn.silu(x)
-
-
-def _mlp(params: Params, x: jax.Array, first: int = 0) -> jax.Array:
-    """Dense layers from number `first` on, each followed by SiLU."""
-    for i in range(first, len(params) // 2):
-        x = _silu(dot(x, params[f"weight_{i}"]) + params[f"bias_{i}"])
-    return x
-
-
-def envelope(distances: jax.Array, cutoff_A: float, p: int) -> jax.Array:
-    """u(d): 1 at 0, 0 from the cutoff on, two continuous derivatives.
-
-    Source: J. Gasteiger, J. Groß, S. Günnemann, Directional message passing, ICLR 2020, eq. 8.
-    """
-    x = jnp.minimum(distances / cutoff_A, 1.0)
-    return 1.0 - 0.5 * (p + 1) * (p + 2) * x**p + p * (p + 2) * x ** (p + 1) - 0.5 * p * (p + 1) * x ** (p + 2)
-
-
-def radial_basis(distances: jax.Array, cutoff_A: float, n_radial: int) -> jax.Array:
-    """sin(nπx)/x of x = d/cutoff, n = 1 … n_radial: [E, n_radial]; of the order of one at the distances of chains."""
-    x = (distances / cutoff_A)[:, None]
-    return jnp.sin(jnp.arange(1, n_radial + 1, dtype=distances.dtype) * jnp.pi * x) / x
 
 
 def edge_energies(
@@ -149,7 +109,7 @@ def edge_energies(
         weights = sum_scale * layer_params["environment"].reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
         environment = _environment(harmonics, latent, weights, receivers, types)
         scalars = pairs.scalars(environment, matrices, layer)
-        update = _mlp(layer_params["latent"], jnp.concatenate([latent, scalars], axis=-1)) * cut
+        update = mlp(layer_params["latent"], jnp.concatenate([latent, scalars], axis=-1)) * cut
         latent = (latent + update) / sqrt(2) if latent.shape == update.shape else update
         if layer < spec.n_layers - 1:
             matrices.append(_bead_matrices(layer_params, spec, layer, environment))
@@ -163,17 +123,17 @@ def _two_body_latent(
 
     The first dense layer acts on (centre, neighbour, radial); its first two parts are computed once per type.
     """
-    mlp, n = params["two_body"], spec.species_embedding
-    of_centre, of_neighbour, of_radial = jnp.split(mlp["weight_0"], [n, 2 * n])
+    layers, n = params["two_body"], spec.species_embedding
+    of_centre, of_neighbour, of_radial = jnp.split(layers["weight_0"], [n, 2 * n])
     radial = radial_basis(distances, spec.cutoff_A, spec.n_radial)
     radial = radial * envelope(distances, spec.cutoff_A, spec.envelope_p)[:, None]
     first = (
         dot(params["species"], of_centre)[types[receivers]]
         + dot(params["species"], of_neighbour)[types[senders]]
         + dot(radial, of_radial)
-        + mlp["bias_0"]
+        + layers["bias_0"]
     )
-    return _mlp(mlp, _silu(first), first=1)
+    return mlp(layers, silu(first), first=1)
 
 
 def _outer_with_linear(harmonics: jax.Array, latent: jax.Array, weights: jax.Array) -> jax.Array:

@@ -54,6 +54,11 @@ class AllegroSpec:
         """Multiplicity of every irrep of the tensor track."""
         return parse_irreps(self.hidden)[0]
 
+    @property
+    def hops(self) -> int:
+        """Cutoffs that the energy of a bead reaches: strictly local, whatever the number of layers."""
+        return 1
+
 
 def irrep_of(spec: AllegroSpec, degree: int, parity: int) -> Irrep:
     """An irrep as this model sees it: under SO3 there is no parity, and all are marked +1."""

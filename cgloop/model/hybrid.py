@@ -1,6 +1,6 @@
 """The whole energy, E = prior + network: energies per term and replica, forces, and how a model is written down."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cgloop.model import geometry, terms
-from cgloop.model.allegro import AllegroSpec, edge_energies, init_allegro
 from cgloop.model.force import minus_gradient
 from cgloop.model.graph import Graph
+from cgloop.model.networks import NetworkSpec, make_spec, network_of, spec_from_json, spec_to_json
 from cgloop.model.terms import DEFAULT_FORMS, PRIOR_TERM_NAMES, TERM_NAMES, PriorForms, PriorParams, zero_prior
 from cgloop.residues import N_TYPES
 
@@ -34,7 +34,7 @@ class Model:
         forms: functions that the prior terms are.
     """
 
-    spec: AllegroSpec | None
+    spec: NetworkSpec | None
     energy: str
     cutoff_A: float
     forms: PriorForms = DEFAULT_FORMS
@@ -48,6 +48,11 @@ class Model:
     def has_ml(self) -> bool:
         """Whether the network counts."""
         return self.energy != "prior-only"
+
+    @property
+    def receptive_field_A(self) -> float:
+        """How far from a bead there may be others, not bonded to it, that its energy depends on, Å."""
+        return self.cutoff_A if self.spec is None else max(self.cutoff_A, self.spec.hops * self.spec.cutoff_A)
 
 
 def build_model(
@@ -69,17 +74,8 @@ def build_model(
     """
     if config.energy == "prior-only":
         return Model(spec=None, energy=config.energy, cutoff_A=config.cutoff_A, forms=forms)
-    spec = AllegroSpec(
-        cutoff_A=config.cutoff_A,
-        symmetry=config.symmetry,
-        max_ell=config.max_ell,
-        n_layers=config.n_layers,
-        n_radial=config.n_radial,
-        envelope_p=config.envelope_p,
-        embedding=tuple(config.embedding),
-        species_embedding=config.species_embedding,
-        mlp=tuple(config.mlp),
-        hidden=config.hidden,
+    spec = make_spec(
+        config,
         avg_num_neighbors=float(max(avg_num_neighbors, 1.0)),
         energy_scale=float(energy_scale),
         trained_types=tuple(bool(flag) for flag in trained_types),
@@ -91,7 +87,7 @@ def init_params(model: Model, prior: PriorParams | None, key: jax.Array) -> Para
     """Parameters to start from: the given prior (None: one without energy) and a random network."""
     return {
         "prior": zero_prior() if prior is None else prior,
-        "ml": {} if model.spec is None else init_allegro(model.spec, key),
+        "ml": {} if model.spec is None else network_of(model.spec).init(model.spec, key),
     }
 
 
@@ -101,15 +97,17 @@ class Items(NamedTuple):
     Attributes:
         bonded: "bond" [B], "angle" [A], "dihedral" [D].
         edges: other terms, [E] of the directed edges.
+        beads: terms that are of whole beads, [N].
     """
 
     bonded: dict[str, jax.Array]
     edges: dict[str, jax.Array]
+    beads: dict[str, jax.Array]
 
 
 def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> Items:
     vectors = geometry.edge_vectors(positions, graph.senders, graph.receivers, graph.edge_mask)
-    items = Items({}, {})
+    items = Items({}, {}, {})
     if model.has_prior:
         prior, forms = params["prior"], model.forms
         items.bonded["bond"] = terms.bond_energies(prior, positions, graph, forms)
@@ -122,9 +120,14 @@ def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> 
         if forms.contacts:
             items.edges["contact"] = terms.contact_energies(prior, lengths, graph, forms)
     if model.spec is not None and model.has_ml:
-        items.edges["ml"] = edge_energies(
+        network = network_of(model.spec)
+        energies = network.energies(
             params["ml"], model.spec, vectors, graph.types, graph.senders, graph.receivers, graph.edge_mask
         )
+        if network.per == "edge":
+            items.edges["ml"] = energies
+        else:
+            items.beads["ml"] = jnp.where(graph.bead_mask, energies, 0.0)
     return items
 
 
@@ -151,6 +154,7 @@ def energy_terms(model: Model, params: Params, positions: jax.Array, graph: Grap
     if items.edges:
         table = per_replica(jnp.stack(list(items.edges.values()), axis=-1), graph.receivers)
         sums |= {name: table[:, column] for column, name in enumerate(items.edges)}
+    sums |= {name: jax.ops.segment_sum(values, replica, n_replicas) for name, values in items.beads.items()}
     zero = jnp.zeros(n_replicas, dtype=positions.dtype)
     return {name: sums.get(name, zero) for name in TERM_NAMES}
 
@@ -174,6 +178,8 @@ def bead_energies(model: Model, params: Params, positions: jax.Array, graph: Gra
     total = jnp.zeros(positions.shape[0], dtype=positions.dtype)
     for energies in items.edges.values():
         total += per_bead(energies, graph.receivers)
+    for energies in items.beads.values():
+        total += energies
     if model.has_prior:
         bonded = items.bonded
         total += per_bead(0.5 * bonded["bond"], graph.bonds[:, 0]) + per_bead(0.5 * bonded["bond"], graph.bonds[:, 1])
@@ -222,12 +228,8 @@ def term_forces(model: Model, params: Params, positions: jax.Array, graph: Graph
 
 def model_to_json(model: Model) -> dict[str, Any]:
     """A model as plain JSON data."""
-    data = asdict(model)
-    return data | {"spec": None if data["spec"] is None else {k: _plain(v) for k, v in data["spec"].items()}}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    data = asdict(replace(model, spec=None))
+    return data | {"spec": None if model.spec is None else spec_to_json(model.spec)}
 
 
 def model_from_json(data: dict[str, Any]) -> Model:
@@ -235,12 +237,10 @@ def model_from_json(data: dict[str, Any]) -> Model:
 
     Raises:
         TypeError: unknown or missing keys; `forms` may be missing, as in models older than it.
+        ValueError: a network that is not known here.
     """
-    spec: dict[str, Any] | None = data["spec"]
-    if spec is not None:
-        spec = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
-    forms = PriorForms(**data.get("forms", {}))
-    return Model(**{**data, "spec": None if spec is None else AllegroSpec(**spec), "forms": forms})
+    spec = None if data["spec"] is None else spec_from_json(data["spec"])
+    return Model(**{**data, "spec": spec, "forms": PriorForms(**data.get("forms", {}))})
 
 
 def flatten_params(params: Params) -> dict[str, np.ndarray]:

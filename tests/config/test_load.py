@@ -9,6 +9,7 @@ from cgloop.config import load_config
 from cgloop.config.load import parse_config
 from cgloop.config.root import Config
 from cgloop.errors import UserError
+from cgloop.pipeline import BY_NAME
 from cgloop.rundir import as_plain, read_run, write_config
 from cgloop.templates import TEMPLATES, template_text, write_template
 
@@ -63,6 +64,49 @@ def test_replica_in_two_parts_is_refused():
 
 def test_hidden_irreps_are_checked():
     assert "hidden" in mistake(GOOD + "model: {hidden: banana}\n")
+
+
+@pytest.mark.parametrize(("options", "kept"), [
+    ("max_ell: 0, hidden: 4x1o", "0e"),
+    ("symmetry: O3, max_ell: 2, hidden: 4x0o+4x1e", "0e, 1o, 2e"),
+    ("n_layers: 3, max_ell: 1, hidden: 4x2e", "0e, 1o"),
+])  # fmt: skip
+def test_hidden_that_leaves_nothing_for_the_last_layer_is_refused(options, kept):
+    assert mistake(GOOD + f"model: {{{options}}}\n").endswith(f"keep at least one of {kept}")
+    parse_config(GOOD + f"model: {{{options}, n_layers: 1}}\n".replace("n_layers: 3, ", ""), Path("c.yaml"))
+
+
+@pytest.mark.parametrize("hidden", ["0x0e", "2x4e", "2x0e+3x1o"])
+def test_hidden_of_no_channels_high_degrees_or_two_multiplicities_is_refused(hidden):
+    assert "hidden" in mistake(GOOD + f"model: {{hidden: {hidden}}}\n")
+
+
+def test_configs_without_a_network_are_those_of_allegro():
+    for text in ("", "model: {}\n", "model: {preset: lean}\n"):
+        assert parse_config(GOOD + text, Path("c.yaml")).model.network == "allegro"
+
+
+def test_what_was_trained_before_networks_had_names_is_not_trained_again():
+    settings = BY_NAME["train"].settings
+    before = settings(parse_config(GOOD + "model: {preset: lean}\n", Path("c.yaml")))["model"]
+    assert set(before) == {
+        "preset", "energy", "cutoff_A", "symmetry", "max_ell", "n_layers", "n_radial", "envelope_p", "embedding",
+        "species_embedding", "mlp", "hidden",
+    }  # fmt: skip
+    painn = settings(parse_config(GOOD + "model: {network: painn}\n", Path("c.yaml")))["model"]
+    assert painn["network"] == "painn"
+
+
+def test_networks_have_their_own_keys():
+    config = parse_config(GOOD + "model: {network: painn, features: 16}\n", Path("c.yaml"))
+    assert (config.model.network, config.model.features, config.model.symmetry) == ("painn", 16, "SO3")
+    text = mistake(GOOD + "model:\n  network: painn\n  hidden: 4x0e\n")
+    assert text.startswith("c.yaml, line 10: unknown key `model.hidden` (a key of allegro; known here: network,")
+    assert "did you mean `features`" in mistake(GOOD + "model: {network: painn, feature: 3}\n")
+    assert "did you mean `hidden`" in mistake(GOOD + "model: {hiden: 3}\n")
+    text = mistake(GOOD + "model: {network: pain}\n")
+    assert text == "c.yaml, line 8: `model.network`: there is no `pain` (did you mean `painn`?)"
+    assert "`model.n_layers`" in mistake(GOOD + "model: {network: painn, n_layers: 0}\n")
 
 
 def test_broken_yaml_names_line():

@@ -11,7 +11,7 @@ from jax import export
 from cgloop.export.stablehlo import ARGUMENTS, RESULTS, export_model, readable_text
 from cgloop.model.graph import Graph, build_graph, pad_graph
 from cgloop.model.hybrid import energy_and_forces
-from tests.md.model_worlds import CUTOFF_A, protein, small_model
+from tests.md.model_worlds import CUTOFF_A, protein, small_model, small_painn
 
 MODEL, PARAMS = small_model()
 
@@ -51,6 +51,18 @@ def assert_same(module, positions, graph):
 @pytest.mark.parametrize(("n_beads", "n_replicas", "chains"), [(1, 1, 1), (2, 1, 1), (3, 2, 1), (10, 3, 1), (12, 1, 2)])
 def test_any_size(module, n_beads, n_replicas, chains):
     assert_same(module, *graph_of(n_beads, n_replicas, chains))
+
+
+@pytest.mark.slow
+def test_a_network_with_energies_of_beads():
+    model, params = small_painn()
+    module = export.deserialize(bytearray(export_model(model, params).serialize()))
+    positions, graph = graph_of(10, 3)
+    found = jax.jit(module.call)(positions, *graph)
+    expected = jax.jit(lambda positions, graph: energy_and_forces(model, params, positions, graph))(positions, graph)
+    for value, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, other, atol=2e-4, rtol=2e-6)
+    assert np.all(np.asarray(found[2])[:, -1] != 0.0)
 
 
 def test_no_edges_no_bonds(module):

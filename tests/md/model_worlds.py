@@ -13,6 +13,7 @@ from cgloop.export.bundle import write_bundle
 from cgloop.md.system import System
 from cgloop.model.allegro import AllegroSpec
 from cgloop.model.hybrid import Model, Params, flatten_params, init_params, model_to_json
+from cgloop.model.painn import PainnSpec
 from cgloop.model.terms import PriorParams
 from cgloop.residues import TYPE_ID
 
@@ -78,6 +79,13 @@ def small_model(energy: str = "hybrid") -> tuple[Model, Params]:
     return model, init_params(model, PRIOR, jax.random.key(0))
 
 
+def small_painn() -> tuple[Model, Params]:
+    """The same with the other kind of network, whose energies are of beads."""
+    spec = PainnSpec(cutoff_A=CUTOFF_A, n_layers=2, features=4, n_radial=4, energy_scale=20.0)
+    model = Model(spec, "hybrid", CUTOFF_A)
+    return model, init_params(model, PRIOR, jax.random.key(0))
+
+
 def config(**md) -> Config:
     """A run config for tests; keywords change section `md`."""
     options = {
@@ -91,8 +99,13 @@ def config(**md) -> Config:
     )
 
 
-def write_world(folder: Path, energy: str = "hybrid", proteins: list[ProteinData] | None = None) -> dict[str, Path]:
-    """Folders `prep`, `train` and `export` as the stages before `md` leave them."""
+def write_world(
+    folder: Path,
+    energy: str = "hybrid",
+    proteins: list[ProteinData] | None = None,
+    made: tuple[Model, Params] | None = None,
+) -> dict[str, Path]:
+    """Folders `prep`, `train` and `export` as the stages before `md` leave them, of a model or else a small one."""
     paths = {name: folder / name for name in ("prep", "train", "export")}
     for path in paths.values():
         path.mkdir(parents=True)
@@ -101,7 +114,7 @@ def write_world(folder: Path, energy: str = "hybrid", proteins: list[ProteinData
         write_protein(paths["prep"] / f"{one.name}.h5", one, {"mapping": "ca"})
     names = [one.name for one in proteins]
     write_manifest(paths["prep"], names, temperature_K=320.0, mapping="ca", projection="basic")
-    model, params = small_model(energy)
+    model, params = made or small_model(energy)
     # As the training writes them: a scalar stays a scalar.
     (paths["train"] / "params.safetensors").write_bytes(
         save({name: np.array(array, order="C") for name, array in flatten_params(params).items()})

@@ -17,7 +17,7 @@ from cgloop.md.parity import Frames, Row, judge, parity_stage
 from cgloop.md.parity_cases import CASES, compare, make_setup, relabel
 from cgloop.model.graph import build_graph
 from cgloop.model.topology import build_topology
-from tests.md.model_worlds import config, protein, system, write_world
+from tests.md.model_worlds import config, protein, small_painn, system, write_world
 from tests.md.toy import CUTOFF_A, toy_exact, toy_model
 
 SYSTEM = system(10)
@@ -34,6 +34,14 @@ def test_a_sound_bundle_passes(world, tmp_path):
     assert 0 < result["force"]["value"] < 2e-5
     assert result["energy"]["value"] < 2e-6
     assert 0 < result["single_precision_force_error"] < 1e-4
+
+
+@pytest.mark.slow
+def test_a_network_with_energies_of_beads_passes(tmp_path):
+    paths = write_world(tmp_path / "world", made=small_painn())
+    result = parity_stage(config(), paths["export"], paths["train"], paths["prep"], tmp_path)
+    assert result["verdict"] == "pass"
+    assert 0 < result["force"]["value"] < 2e-5
 
 
 def test_other_parameters_are_found_and_named(world, tmp_path):

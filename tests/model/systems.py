@@ -9,6 +9,7 @@ import numpy as np
 from cgloop.model.allegro import AllegroSpec
 from cgloop.model.graph import Graph, build_graph, pad_graph
 from cgloop.model.hybrid import Model, energy, energy_and_forces, init_params
+from cgloop.model.painn import PainnSpec
 from cgloop.model.terms import PriorParams
 
 CUTOFF_A = 9.0
@@ -35,6 +36,12 @@ def small_spec(**changes) -> AllegroSpec:
         hidden="2x0e+2x1o", avg_num_neighbors=5.0,
     )  # fmt: skip
     return AllegroSpec(**(options | changes))
+
+
+def small_painn(**changes) -> PainnSpec:
+    """A PaiNN that compiles quickly but has every part."""
+    options = dict(cutoff_A=CUTOFF_A, n_layers=2, features=6, n_radial=4, avg_num_neighbors=5.0)
+    return PainnSpec(**(options | changes))
 
 
 def small_model(energy: str = "hybrid", **changes) -> Model:

@@ -5,17 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgloop.model.allegro import envelope, init_allegro
+from cgloop.model.allegro import init_allegro
 from cgloop.model.allegro_paths import layer_paths
-from cgloop.model.graph import build_graph
-from cgloop.model.hybrid import bead_energies
+from cgloop.model.layers import envelope
 from tests.model.systems import (
     CUTOFF_A,
     chain,
     chain_graph,
-    compiled,
     evaluate,
-    in_room,
     random_rotation,
     small_model,
     small_params,
@@ -37,28 +34,6 @@ def test_envelope_and_two_derivatives_vanish_at_the_cutoff():
         assert abs(float(function(9.0 - 1e-9))) < 1e-7
         assert float(function(9.5)) == 0.0
     assert float(u(0.0)) == 1.0
-
-
-@pytest.mark.parametrize("closest", ["pair", "third bead"])
-def test_energy_and_forces_are_smooth_where_a_bead_leaves(closest):
-    """A bead δ inside the cutoff changes energies like δ³ and forces like δ², alone or as a third body."""
-    params = small_params(MODEL)
-    others = chain(1 if closest == "pair" else 4, seed=2)
-    axis = np.array([0.0, 0.0, 1.0])
-    change_energy, change_force = [], []
-    for delta in (4e-2, 2e-2):
-        top = others[np.argmax(others[:, 2])]
-        # The new bead sees the topmost of the others only.
-        x = np.concatenate([others, [top + (CUTOFF_A - delta) * axis]])
-        graph = build_graph(np.arange(len(x)), np.zeros(len(x) - 1, dtype=bool), x, CUTOFF_A)
-        without = build_graph(np.arange(len(x)), np.zeros(len(x) - 1, dtype=bool), x, CUTOFF_A - 1.001 * delta)
-        assert graph.edge_mask.sum() == without.edge_mask.sum() + 2
-        inside, outside = (evaluate(MODEL, params, x, g) for g in (graph, without))
-        change_energy.append(abs(inside[0][0] - outside[0][0]))
-        change_force.append(np.max(np.abs(inside[1] - outside[1])))
-    assert change_energy[0] < 1e-4
-    assert 7.0 < change_energy[0] / change_energy[1] < 9.0
-    assert 3.5 < change_force[0] / change_force[1] < 4.5
 
 
 def test_edges_beyond_the_cutoff_change_nothing():
@@ -115,34 +90,6 @@ def test_so3_computes_every_path():
     """15 products of degrees up to 2 in a middle layer, and every scalar of the last one."""
     paths = layer_paths(small_spec(**DEGREE_2))
     assert [len(layer) for layer in paths] == [15, 3]
-
-
-def test_a_neighbour_of_a_neighbour_is_not_seen():
-    """Strictly local: the energy of a bead does not depend on beads beyond the cutoff, however many layers."""
-    model = small_model("ml-only", n_layers=3)
-    params = small_params(model)
-    first = []
-    for distance in (6.0, 7.5):
-        x = np.array([[0.0, 0, 0], [6.0, 0.5, 0], [6.0 + distance, 0, 1.0]])
-        graph = build_graph(np.arange(3), np.ones(2, dtype=bool), x, 20.0)
-        first.append(np.asarray(compiled(model, bead_energies)(params, *in_room(x, graph))))
-    assert first[0][0] == first[1][0]
-    assert first[0][1] != first[1][1]
-
-
-def test_untrained_types_have_exactly_no_energy():
-    model = small_model("ml-only", trained_types=tuple(i < 4 for i in range(20)))
-    params = small_params(model)
-    x = chain(8)
-    types = np.array([0, 1, 2, 3, 9, 10, 11, 12])
-    energies, forces, _ = evaluate(model, params, x, chain_graph(x, types))
-    assert energies[0] != 0.0
-    assert np.all(forces[4:] == 0.0)
-    alone = evaluate(model, params, x[:4], chain_graph(x[:4], types[:4]))
-    np.testing.assert_allclose(energies[0], alone[0][0], rtol=1e-12)
-    energies, forces, _ = evaluate(model, params, x, chain_graph(x, np.full(8, 9)))
-    assert energies[0] == 0.0
-    assert np.all(forces == 0.0)
 
 
 def test_types_matter():

@@ -3,13 +3,12 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgloop.config.model import PRESETS, ModelConfig
+from cgloop.config.model import PRESETS, AllegroConfig
 from cgloop.model.graph import Graph, batch_graphs, pad_graph
 from cgloop.model.hybrid import (
     bead_energies,
@@ -28,7 +27,6 @@ from cgloop.model.hybrid import (
 from cgloop.model.terms import TERM_NAMES
 from tests.model.systems import (
     PRIOR,
-    QUICKLY,
     chain,
     chain_graph,
     compiled,
@@ -186,36 +184,6 @@ def test_degenerate_geometries_have_finite_forces_in_single_precision(case):
     assert np.all(np.isfinite(forces))
 
 
-def force_loss(ml, params, positions, graph):
-    return jnp.mean(ml_forces(MODEL, {**params, "ml": ml}, positions, graph) ** 2)
-
-
-def test_gradient_of_the_force_loss():
-    """The training gradient along a random direction against central differences."""
-    x, params = chain(5), small_params(MODEL)
-    leaves, tree = jax.tree.flatten(params["ml"])
-    rng = np.random.default_rng(0)
-    direction = tree.unflatten([rng.normal(size=leaf.shape) for leaf in leaves])
-    positions, graph = in_room(x, chain_graph(x))
-    loss, gradient_of_loss = (jax.jit(f, compiler_options=QUICKLY) for f in (force_loss, jax.grad(force_loss)))
-    gradient = gradient_of_loss(params["ml"], params, positions, graph)
-    slope = sum(np.sum(g * d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
-    up, down = (
-        float(loss(jax.tree.map(lambda p, d, s=s: p + s * 1e-5 * d, params["ml"], direction), params, positions, graph))
-        for s in (1, -1)
-    )
-    np.testing.assert_allclose(slope, (up - down) / 2e-5, rtol=1e-5)
-
-
-def test_gradient_of_the_force_loss_is_finite_with_padding_and_overlaps():
-    x = chain(5).astype(np.float32)
-    x[1] = x[0]
-    params = jax.tree.map(np.float32, small_params(MODEL))
-    gradient_of_loss = jax.jit(jax.grad(force_loss), compiler_options=QUICKLY)
-    gradient = gradient_of_loss(params["ml"], params, *in_room(x, chain_graph(x)))
-    assert all(leaf.dtype == np.float32 and np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
-
-
 def test_single_precision_is_close_to_double():
     x = chain(8)
     params, graph = small_params(MODEL), chain_graph(x)
@@ -247,10 +215,10 @@ def test_exports_with_symbolic_sizes():
 
 def test_models_and_parameters_survive_writing():
     model = build_model(
-        ModelConfig(preset="nano"), avg_num_neighbors=7.5, energy_scale=2.0, trained_types=[True, False] * 10
+        AllegroConfig(preset="nano"), avg_num_neighbors=7.5, energy_scale=2.0, trained_types=[True, False] * 10
     )
     assert model_from_json(json.loads(json.dumps(model_to_json(model)))) == model
-    none = build_model(ModelConfig(energy="prior-only", preset="nano"))
+    none = build_model(AllegroConfig(energy="prior-only", preset="nano"))
     assert model_from_json(json.loads(json.dumps(model_to_json(none)))) == none
     params = init_params(model, PRIOR, jax.random.key(1))
     flat = flatten_params(params)
@@ -264,8 +232,8 @@ def test_models_and_parameters_survive_writing():
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_presets_make_models(preset):
-    model = build_model(ModelConfig(preset=preset))
+    model = build_model(AllegroConfig(preset=preset))
     params = init_params(model, None, jax.random.key(0))
     assert model.spec is not None
     assert f"layer_{model.spec.n_layers - 1}" in params["ml"]
-    assert hash(model) == hash(build_model(ModelConfig(preset=preset)))
+    assert hash(model) == hash(build_model(AllegroConfig(preset=preset)))

@@ -195,7 +195,7 @@ def _train(folder: Path) -> None:
 
 def _export(folder: Path) -> None:
     write_json(folder / "manifest.json", {
-        "cutoff_A": 12.0, "energy": {"kind": "hybrid", "consists_of": "prior terms plus an Allegro network"},
+        "cutoff_A": 12.0, "energy": {"kind": "hybrid", "consists_of": "prior terms plus the network Allegro"},
         "temperature_K": 320.0, "module": {"loads_in": "jax 0.10.2 and newer"}, "cautions": CAUTIONS,
         "types": [{"name": "ALA", "trained": False}, {"name": "TYR", "trained": True}],
     })  # fmt: skip

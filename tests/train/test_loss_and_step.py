@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgloop.config.model import ModelConfig
+from cgloop.config.model import AllegroConfig
 from cgloop.config.train import TrainConfig
 from cgloop.model.hybrid import build_model, init_params, ml_forces
 from cgloop.train.loader import Batch, FrameSet
@@ -31,7 +31,7 @@ def frames(make_protein):
 @pytest.fixture(scope="module")
 def network(frames):
     model = build_model(
-        ModelConfig(energy="ml-only", cutoff_A=CUTOFF_A, **SMALL),
+        AllegroConfig(energy="ml-only", cutoff_A=CUTOFF_A, **SMALL),
         avg_num_neighbors=frames.mean_neighbors,
         energy_scale=5.0,
     )

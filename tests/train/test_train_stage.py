@@ -20,6 +20,7 @@ from cgloop.errors import Interrupted, UserError
 from cgloop.export.bundle import read_trained
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import energy_and_forces
+from cgloop.model.networks import name_of
 from cgloop.model.terms import zero_prior
 from cgloop.priors.tables import Origin, write_priors
 from cgloop.stages import NOT_RESULTS, digest_files
@@ -192,6 +193,21 @@ def test_ml_only_learns_the_whole_force(inputs, done, tmp_path):
     summary = train_stage(configure(dict(energy="ml-only"), dict(epochs=30)), *inputs, tmp_path)
     assert summary["rmse_prior"] == pytest.approx(done[1]["rmse_prior"])
     assert summary["rmse_full"] < 0.8 * summary["rmse_zero"]
+
+
+def test_trains_another_network(inputs, done, tmp_path):
+    """PaiNN, of which nothing in the trainer knows."""
+    painn = dict(network="painn", cutoff_A=9.0, n_layers=1, features=4, n_radial=4)
+    config = configure(train=dict(epochs=12, learning_rate=0.03)).model_dump(by_alias=True) | {"model": painn}
+    summary = train_stage(Config.model_validate(config), *inputs, tmp_path)
+    assert summary["rmse_full"] < 0.95 * summary["rmse_prior"]
+    assert summary["trained_types"] == done[1]["trained_types"]
+    model, params = read_trained(tmp_path)
+    assert model.spec is not None
+    assert name_of(model.spec) == "painn"
+    assert params["ml"]["species"].shape == (20, 4)
+    with pytest.raises(UserError, match="another model"):
+        train_stage(configure(), *inputs, tmp_path, init_params=tmp_path / "params.safetensors")
 
 
 def test_starts_from_earlier_parameters(inputs, done, tmp_path):
