@@ -104,7 +104,8 @@ def find_params(place: Path) -> Path:
 def _override(config: Config, path: Path, overrides: tuple[str, ...]) -> Config:
     if not overrides:
         return config
-    data = as_plain(config)
+    # The file as it is, so that what a changed preset or network decides is decided anew.
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
     for text in overrides:
         key, separator, value = text.partition("=")
         if not separator:
@@ -112,7 +113,11 @@ def _override(config: Config, path: Path, overrides: tuple[str, ...]) -> Config:
         *sections, last = key.strip().split(".")
         section = data
         for name in sections:
-            section = section.setdefault(name, {}) if isinstance(section, dict) else {}
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+            if not isinstance(section, dict):
+                raise UserError(f"--set {text}: `{name}` holds no keys", where=path, remedy="write it into the config")
         section[last] = yaml.safe_load(value)
     return parse_config(yaml.safe_dump(data, sort_keys=False), Path(f"{path} with --set"))
 

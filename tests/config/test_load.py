@@ -140,10 +140,21 @@ def test_overrides_replace_values(tmp_path):
     config, run = read_run(path, ("train.epochs=7", f"run.root={tmp_path}", "md.nvt.length_ps=2.5"))
     assert (config.train.epochs, config.md.nvt.length_ps) == (7, 2.5)
     assert run.path == tmp_path / "x"
+    with pytest.raises(UserError, match="`sources` holds no keys"):
+        read_run(path, ("data.sources.0.path=b.h5",))
     with pytest.raises(UserError, match="unknown key `train.epcohs`"):
         read_run(path, ("train.epcohs=7",))
     with pytest.raises(UserError, match="key.subkey=value"):
         read_run(path, ("train.epochs",))
+
+
+def test_overrides_change_what_a_preset_or_a_network_decides(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "model: {n_radial: 5}\n")
+    lean, painn = (read_run(path, (f"model.{one}",))[0].model for one in ("preset=lean", "network=painn"))
+    assert (lean.n_layers, lean.n_radial) == (3, 5)
+    assert (painn.network, painn.n_layers, painn.n_radial) == ("painn", 3, 5)
+    assert read_run(path, ("train.fine_tuning.epochs=2",))[0].train.fine_tuning.epochs == 2
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
