@@ -95,9 +95,10 @@ def _train_settings(config: Config) -> dict[str, Any]:
     # How often a checkpoint is written and who is told does not change what is trained; of a start the contents count.
     for name in ("checkpoint_every_s", "tracking", "start"):
         settings["train"].pop(name)
-    # What was trained before there were several networks is not trained again.
-    if settings["model"]["network"] == "allegro":
-        settings["model"].pop("network")
+    # What was trained before there were these keys is not trained again.
+    for name, usual in (("network", "allegro"), ("ml_energy_bound_kcal_per_mol", None)):
+        if settings["model"][name] == usual:
+            settings["model"].pop(name)
     return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures}
 
 

@@ -44,6 +44,9 @@ class ModelConfig(Section):
     symmetry: Literal["SO3", "O3"] = Field(
         "SO3", description="SO3 tells mirror images apart, as chiral proteins need; O3 cannot"
     )
+    ml_energy_bound_kcal_per_mol: float | None = Field(
+        None, gt=0, description="of every bead's learned energy, approached smoothly; null: none"
+    )
 
 
 class AllegroConfig(ModelConfig):

@@ -136,14 +136,17 @@ def write_bundle(
 
 def describe_energy(model: Model, params: Params) -> dict[str, Any]:
     """What the energy consists of, as the manifest says it."""
-    name = None if model.spec is None else name_of(model.spec)
+    name, bound = None if model.spec is None else name_of(model.spec), model.ml_energy_bound_kcal_per_mol
     network = "no network" if name is None else f"the network {NETWORKS[name].title}"
+    if name and bound:
+        network += f" (at most {bound:g} kcal/mol a bead)"
     parts = {"hybrid": f"prior terms plus {network}", "prior-only": "prior terms alone", "ml-only": f"{network} alone"}
     weights = np.asarray(params["prior"].weights, float).tolist() if model.has_prior else []
     return {
         "kind": model.energy,
         "consists_of": parts[model.energy],
         "network": name,
+        "ml_energy_bound_kcal_per_mol": bound,
         "receptive_field_A": model.receptive_field_A,
         "terms": list(TERM_NAMES),
         # Anything but 1 reproduces an older model and changes what the simulation feels.

@@ -32,12 +32,14 @@ class Model:
         energy: "hybrid", "prior-only" or "ml-only".
         cutoff_A: pairs up to this distance are needed as edges, Å.
         forms: functions that the prior terms are.
+        ml_energy_bound_kcal_per_mol: the learned energy of every bead stays below it; None: there is no bound.
     """
 
     spec: NetworkSpec | None
     energy: str
     cutoff_A: float
     forms: PriorForms = DEFAULT_FORMS
+    ml_energy_bound_kcal_per_mol: float | None = None
 
     @property
     def has_prior(self) -> bool:
@@ -80,7 +82,8 @@ def build_model(
         energy_scale=float(energy_scale),
         trained_types=tuple(bool(flag) for flag in trained_types),
     )
-    return Model(spec=spec, energy=config.energy, cutoff_A=config.cutoff_A, forms=forms)
+    bound = config.ml_energy_bound_kcal_per_mol
+    return Model(spec, config.energy, config.cutoff_A, forms, bound)
 
 
 def init_params(model: Model, prior: PriorParams | None, key: jax.Array) -> Params:
@@ -124,11 +127,21 @@ def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> 
         energies = network.energies(
             params["ml"], model.spec, vectors, graph.types, graph.senders, graph.receivers, graph.edge_mask
         )
-        if network.per == "edge":
+        if network.per == "bead":
+            items.beads["ml"] = _bounded(model, jnp.where(graph.bead_mask, energies, 0.0))
+        elif model.ml_energy_bound_kcal_per_mol is None:
             items.edges["ml"] = energies
         else:
-            items.beads["ml"] = jnp.where(graph.bead_mask, energies, 0.0)
+            of_beads = jax.ops.segment_sum(energies, graph.receivers, num_segments=positions.shape[0])
+            items.beads["ml"] = _bounded(model, of_beads)
     return items
+
+
+def _bounded(model: Model, energies: jax.Array) -> jax.Array:
+    """B tanh(E/B) of the learned energies [N] of beads: E where it is small, never beyond ±B; forces shrink smoothly by
+    1 − (E_bounded/B)²."""
+    bound = model.ml_energy_bound_kcal_per_mol
+    return energies if bound is None else bound * jnp.tanh(energies / bound)
 
 
 def energy_terms(model: Model, params: Params, positions: jax.Array, graph: Graph) -> dict[str, jax.Array]:
@@ -227,8 +240,10 @@ def term_forces(model: Model, params: Params, positions: jax.Array, graph: Graph
 
 
 def model_to_json(model: Model) -> dict[str, Any]:
-    """A model as plain JSON data."""
+    """A model as plain JSON data; without a bound it is as it was before there were bounds."""
     data = asdict(replace(model, spec=None))
+    if model.ml_energy_bound_kcal_per_mol is None:
+        data.pop("ml_energy_bound_kcal_per_mol")
     return data | {"spec": None if model.spec is None else spec_to_json(model.spec)}
 
 
@@ -236,7 +251,7 @@ def model_from_json(data: dict[str, Any]) -> Model:
     """The model that `model_to_json` wrote.
 
     Raises:
-        TypeError: unknown or missing keys; `forms` may be missing, as in models older than it.
+        TypeError: unknown or missing keys; `forms` and the bound may be missing, as in models older than them.
         ValueError: a network that is not known here.
     """
     spec = None if data["spec"] is None else spec_from_json(data["spec"])

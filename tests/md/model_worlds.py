@@ -80,9 +80,9 @@ def small_model(energy: str = "hybrid") -> tuple[Model, Params]:
 
 
 def small_painn() -> tuple[Model, Params]:
-    """The same with the other kind of network, whose energies are of beads."""
+    """The same with the other kind of network, whose energies are of beads, and a bound that is felt."""
     spec = PainnSpec(cutoff_A=CUTOFF_A, n_layers=2, features=4, n_radial=4, energy_scale=20.0)
-    model = Model(spec, "hybrid", CUTOFF_A)
+    model = Model(spec, "hybrid", CUTOFF_A, ml_energy_bound_kcal_per_mol=1.0)
     return model, init_params(model, PRIOR, jax.random.key(0))
 
 
