@@ -1,6 +1,5 @@
 """Force errors of a trained model on frames with reference forces."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,13 +76,13 @@ def force_modes(stored: Stored, frames: FrameSet) -> dict[str, np.ndarray]:
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stored.params)
     whole = jax.jit(lambda p, x, g: energy_and_forces(model, p, x, g)[1])
     modes = {"full": predict(whole, params, frames, shape)}
-    alone = jax.jit(partial(prior_forces, replace(model, spec=None, energy="prior-only")))
+    alone = jax.jit(partial(prior_forces, model))
 
     def prior(values: PriorParams) -> np.ndarray:
         given = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), values)
-        return predict(alone, {"prior": given, "ml": {}}, frames, shape)
+        return predict(alone, {"prior": given}, frames, shape)
 
-    own = prior(stored.params["prior"]) if model.has_prior else np.zeros_like(modes["full"])
+    own = prior(stored.params["prior"])
     modes["prior-only"] = own if stored.fitted is None else prior(stored.fitted)
     if stored.fitted is not None:
         modes["trained-prior"] = own

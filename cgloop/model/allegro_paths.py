@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from cgloop.errors import UserError
 from cgloop.model.tensor import Irrep, clebsch_gordan, parse_irreps
 from cgloop.residues import N_TYPES
 
@@ -76,6 +77,9 @@ def layer_paths(spec: AllegroSpec) -> tuple[tuple[Path, ...], ...]:
 
     Only what can reach the energy is: the last layer has scalars alone, and the one before makes only irreps that the
     last one can turn into scalars. Scalars are 0e under O3, and all of degree 0 under SO3.
+
+    Raises:
+        UserError: nothing of `hidden` is left for the last layer.
     """
     harmonics = harmonic_irreps(spec)
     scalar = irrep_of(spec, 0, 1)
@@ -96,6 +100,11 @@ def layer_paths(spec: AllegroSpec) -> tuple[tuple[Path, ...], ...]:
         )
         layers.append(paths)
         features = [irrep for irrep in results if irrep in kept and any(path[2] == irrep for path in paths)]
+    if not layers[-1]:
+        raise UserError(
+            f"hidden `{spec.hidden}` leaves nothing for the last layer, which multiplies it with the harmonics",
+            remedy=f"keep an irrep that harmonics up to degree {spec.max_ell} have, such as 0e",
+        )
     return tuple(layers)
 
 

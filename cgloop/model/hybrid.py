@@ -217,8 +217,10 @@ def energy_and_forces(
 
 
 def prior_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:
-    """Forces [N, 3] of the prior terms alone, kcal/mol/Å (zero for an `ml-only` model)."""
-    return _forces_of(model, params, positions, graph, PRIOR_TERM_NAMES)
+    """Forces [N, 3] of the prior terms alone, kcal/mol/Å (zero for an `ml-only` model). Only the prior is computed; the
+    parameters of the network need not be there."""
+    alone = replace(model, spec=None)
+    return _forces_of(alone, {"prior": params["prior"], "ml": {}}, positions, graph, PRIOR_TERM_NAMES)
 
 
 def ml_forces(model: Model, params: Params, positions: jax.Array, graph: Graph) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,9 +36,8 @@ def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
         full += predict(task.forces, trained, frames, task.shape)
     more = {}
     if task.space is not None:
-        alone = jax.jit(partial(prior_forces, replace(model, spec=None, energy="prior-only")))
-        params = {"prior": task.whole(trained)["prior"], "ml": {}}
-        more["trained-prior"] = predict(alone, params, frames, task.shape)
+        alone = jax.jit(partial(prior_forces, model))
+        more["trained-prior"] = predict(alone, task.whole(trained), frames, task.shape)
     if model.has_ml:
         more["ml-only"] = full - more.get("trained-prior", prior if model.has_prior else np.zeros_like(prior))
     split = "validation" if sets.test is None else "test"

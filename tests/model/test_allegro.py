@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cgloop.errors import UserError
 from cgloop.model.allegro import init_allegro
 from cgloop.model.allegro_paths import layer_paths
 from cgloop.model.layers import envelope
@@ -113,6 +114,17 @@ def test_widths_may_differ_between_embedding_and_layers():
     params = init_allegro(spec, jax.random.key(0))
     assert params["readout"].shape == (5,)
     assert np.isfinite(ml_energy(model, chain(5)))
+
+
+@pytest.mark.parametrize("changes", [
+    dict(max_ell=0, hidden="2x1o"),
+    dict(symmetry="O3", hidden="2x0o+2x1e"),
+    dict(n_layers=3, hidden="2x2e"),
+])  # fmt: skip
+def test_hidden_that_leaves_nothing_for_the_last_layer_is_refused(changes):
+    with pytest.raises(UserError, match="leaves nothing for the last layer"):
+        init_allegro(small_spec(**changes), jax.random.key(0))
+    assert layer_paths(small_spec(**{**changes, "n_layers": 1}))
 
 
 def test_largest_degree_is_three():

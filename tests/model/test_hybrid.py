@@ -1,6 +1,7 @@
 """The whole energy: forces, invariances, padding, replicas, derivatives of the loss, and how it is written down."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -156,6 +157,20 @@ def test_sums_over_beads_terms_and_replicas_agree():
     close(compiled(MODEL, prior_forces)(params, *room)[:12], by_term[:-1].sum(axis=0))
     close(compiled(MODEL, ml_forces)(params, *room)[:12], by_term[-1])
     np.testing.assert_allclose(forces.reshape(2, -1, 3).sum(axis=1), 0.0, atol=1e-10)
+
+
+def test_forces_of_the_prior_need_no_network():
+    """Neither its parameters nor its computation; and an `ml-only` model has none, whatever prior it is given."""
+    x = chain(6)
+    room, params = in_room(x, chain_graph(x)), {"prior": PRIOR}
+    alone = compiled(small_model("prior-only"), prior_forces)(params, *room)
+    assert np.max(np.abs(alone)) > 1.0
+    text = [
+        str(jax.make_jaxpr(partial(prior_forces, small_model(kind)))(params, *room))
+        for kind in ("hybrid", "prior-only")
+    ]
+    assert text[0] == text[1]
+    assert np.all(np.asarray(compiled(small_model("ml-only"), prior_forces)(params, *room)) == 0.0)
 
 
 @pytest.mark.parametrize("energy_kind", ["hybrid", "prior-only", "ml-only"])
