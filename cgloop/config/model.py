@@ -103,10 +103,27 @@ class PainnConfig(ModelConfig):
     envelope_p: int = Field(6, ge=2, le=12)
 
 
+class ChemutilsMaceConfig(ModelConfig):
+    """Hyper-parameters of MACE from the package chemutils, which has to be installed."""
+
+    network: Literal["chemutils-mace"] = "chemutils-mace"
+    symmetry: Literal["O3"] = Field("O3", description="it cannot tell mirror images apart")
+    n_layers: int = Field(2, ge=1, le=4, description="each reaches one cutoff further")
+    max_ell: int = Field(2, ge=0, le=3)
+    correlation: int = Field(3, ge=1, le=4, description="a message is of products of so many neighbours at most")
+    n_radial: int = Field(8, ge=1, le=64)
+    envelope_p: int = Field(6, ge=2, le=12)
+    species_embedding: int = Field(32, ge=1)
+    hidden: str = Field("32x0e+32x1o", description="irreps of a bead; one multiplicity")
+    readout: str = Field("16x0e", description="irreps before the energy")
+
+
 def _named(data: Any) -> Any:
     """Configs from before there were several networks name none."""
     return {"network": "allegro", **data} if isinstance(data, dict) else data
 
 
-AnyModel = Annotated[AllegroConfig | PainnConfig, Field(discriminator="network"), BeforeValidator(_named)]
+AnyModel = Annotated[
+    AllegroConfig | PainnConfig | ChemutilsMaceConfig, Field(discriminator="network"), BeforeValidator(_named)
+]
 """The section, of the class of its `network`."""

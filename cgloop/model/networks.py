@@ -12,6 +12,8 @@ import jax
 
 from cgloop.model.allegro import edge_energies, init_allegro
 from cgloop.model.allegro_paths import AllegroSpec
+from cgloop.model.chemutils import ChemutilsMaceSpec, init_mace
+from cgloop.model.chemutils import bead_energies as mace_energies
 from cgloop.model.layers import Params
 from cgloop.model.painn import PainnSpec, bead_energies, init_painn
 
@@ -64,6 +66,7 @@ class Network:
 NETWORKS = {
     "allegro": Network("Allegro", AllegroSpec, init_allegro, edge_energies, per="edge"),
     "painn": Network("PaiNN", PainnSpec, init_painn, bead_energies, per="bead"),
+    "chemutils-mace": Network("MACE", ChemutilsMaceSpec, init_mace, mace_energies, per="bead"),
 }
 """By the name that `model.network` has in the config."""
 

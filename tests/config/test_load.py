@@ -100,8 +100,8 @@ def test_what_was_trained_before_networks_had_names_is_not_trained_again():
 def test_networks_have_their_own_keys():
     config = parse_config(GOOD + "model: {network: painn, features: 16}\n", Path("c.yaml"))
     assert (config.model.network, config.model.features, config.model.symmetry) == ("painn", 16, "SO3")
-    text = mistake(GOOD + "model:\n  network: painn\n  hidden: 4x0e\n")
-    assert text.startswith("c.yaml, line 10: unknown key `model.hidden` (a key of allegro; known here: network,")
+    text = mistake(GOOD + "model:\n  network: painn\n  mlp: [8]\n")
+    assert text.startswith("c.yaml, line 10: unknown key `model.mlp` (a key of allegro; known here: network,")
     assert "did you mean `features`" in mistake(GOOD + "model: {network: painn, feature: 3}\n")
     assert "did you mean `hidden`" in mistake(GOOD + "model: {hiden: 3}\n")
     text = mistake(GOOD + "model: {network: pain}\n")

@@ -44,7 +44,8 @@ def close(a, b, rtol=1e-10):
 
 
 def test_every_network_is_tested_here():
-    assert set(SPECS) == set(NETWORKS)
+    # The package that has it is in no registry; see test_chemutils.py.
+    assert set(SPECS) == set(NETWORKS) - {"chemutils-mace"}
 
 
 @every_network
