@@ -92,8 +92,9 @@ def _md_settings(config: Config) -> dict[str, Any]:
 
 def _train_settings(config: Config) -> dict[str, Any]:
     settings = _sections("model", "train")(config)
-    # How often a checkpoint is written and who is told does not change what is trained; of a start the contents count.
-    for name in ("checkpoint_every_s", "tracking", "start"):
+    # When checkpoints are written, where frames are kept and who is told does not change what is trained; of a start
+    # the contents count.
+    for name in ("checkpoint_every_s", "memory_MB", "tracking", "start"):
         settings["train"].pop(name)
     # What was trained before there were these keys is not trained again.
     for name, usual in (("network", "allegro"), ("ml_energy_bound_kcal_per_mol", None)):

@@ -1,5 +1,6 @@
 """Force errors of a trained model on frames with reference forces."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,22 @@ import numpy as np
 from cgloop.assess.plots import write_forces_page
 from cgloop.assess.stored import Stored, find_model, open_dataset
 from cgloop.checks import jsonable
+from cgloop.config.train import TrainConfig
 from cgloop.data.dataset import SPLITS
 from cgloop.errors import UserError
+from cgloop.executors.world import World
 from cgloop.model.hybrid import energy_and_forces, prior_forces
 from cgloop.model.terms import PriorParams
 from cgloop.stages import write_json
-from cgloop.train.evaluate import evaluate_forces, predict
+from cgloop.train.evaluate import ForceTally, Predictor, evaluate_forces, predictions
+from cgloop.train.files import Place
 from cgloop.train.loader import FrameSet
-from cgloop.train.sets import force_noise, load_frames
+from cgloop.train.sets import force_noise, holds_out_proteins, load_frames, place_if_needed
+from cgloop.train.shards import Part
 
 BATCH = 64
+MEMORY_MB = TrainConfig().memory_MB
+SHOWN_BEADS = 2_000_000
 
 
 def evaluate(
@@ -54,41 +61,63 @@ def evaluate(
     stored = find_model(place)
     reader = open_dataset(dataset, stored)
     wanted = reader.temperature_K if temperature_K is None else temperature_K
-    frames = load_frames(reader, split, wanted, stored.model.cutoff_A)
-    if frames is None:
-        where = "" if split is None else f" in the part `{split}`"
-        raise UserError(f"no frames at {wanted:g} K{where}", where=reader.folder, remedy="choose another `--split`")
-    forces = force_modes(stored, frames)
-    full, prior = forces.pop("full"), forces.pop("prior-only")
-    found = evaluate_forces(
-        frames, full, prior, split=split or "all", seed=seed, more=forces, noise=force_noise(reader)
-    )
+    part = Part(split, wanted, stored.model.cutoff_A)
+    files = place_if_needed(reader, [part], Place(out / ".frames", MEMORY_MB, World(0, 1, ())))
+    try:
+        frames = load_frames(reader, part, files)
+        if frames is None:
+            where = "" if split is None else f" in the part `{split}`"
+            raise UserError(f"no frames at {wanted:g} K{where}", where=reader.folder, remedy="choose another `--split`")
+        tally, *shown = force_tally(stored, frames, holds_out_proteins(reader))
+        frames.store.close()
+    finally:
+        if files is not None:
+            shutil.rmtree(files.folder, ignore_errors=True)
+    found = evaluate_forces(tally, split=split or "all", seed=seed, noise=force_noise(reader))
     found |= {"model": str(stored.folder), "params_sha256": stored.digest, "temperature_K": wanted}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "forces.json", jsonable(found))
-    write_forces_page(out / "forces.html", found, frames.reference, full)
+    write_forces_page(out / "forces.html", found, *shown)
     return found
 
 
-def force_modes(stored: Stored, frames: FrameSet) -> dict[str, np.ndarray]:
-    """Forces [B, 3] of the whole model and of its parts, kcal/mol/Å."""
-    model, shape = stored.model, frames.shape(BATCH)
+def force_tally(
+    stored: Stored, frames: FrameSet, whole_proteins: bool = False
+) -> tuple[ForceTally, np.ndarray, np.ndarray]:
+    """What the whole model and its parts give on all frames, and forces [B, 3] of reference and model to show.
+
+    Those to show are of evenly spaced frames, `SHOWN_BEADS` at most.
+    """
+    model = stored.model
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stored.params)
-    whole = jax.jit(lambda p, x, g: energy_and_forces(model, p, x, g)[1])
-    modes = {"full": predict(whole, params, frames, shape)}
     alone = jax.jit(partial(prior_forces, model))
 
-    def prior(values: PriorParams) -> np.ndarray:
+    def prior(values: PriorParams) -> Predictor:
         given = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), values)
-        return predict(alone, {"prior": given}, frames, shape)
+        return partial(alone, {"prior": given})
 
-    own = prior(stored.params["prior"])
-    modes["prior-only"] = own if stored.fitted is None else prior(stored.fitted)
+    predictors: dict[str, Predictor] = {
+        "full": partial(jax.jit(lambda p, x, g: energy_and_forces(model, p, x, g)[1]), params)
+    }
+    if model.has_prior:
+        predictors["own"] = prior(stored.params["prior"])
     if stored.fitted is not None:
-        modes["trained-prior"] = own
-    if model.has_ml:
-        modes["ml-only"] = modes["full"] - own
-    return modes
+        predictors["prior-only"] = prior(stored.fitted)
+    more = [*(["trained-prior"] if stored.fitted is not None else []), *(["ml-only"] if model.has_ml else [])]
+    tally = ForceTally(frames, ["full", "prior-only", "zero", *more], whole_proteins)
+    step, shown = -(-frames.n_beads // SHOWN_BEADS), []
+    for chosen, forces in predictions(list(predictors.values()), frames, frames.shape(BATCH)):
+        found = dict(zip(predictors, forces, strict=True))
+        zero = np.zeros_like(found["full"])
+        own = found.get("own", zero)
+        tally.add(
+            chosen,
+            {"prior-only": own, **found, "zero": zero, "trained-prior": own, "ml-only": found["full"] - own},
+        )
+        some = np.repeat(chosen % step == 0, frames.beads.counts[chosen])
+        shown.append((frames.store.reference(chosen)[some], found["full"][some]))
+    reference, full = (np.concatenate(parts) for parts in zip(*shown, strict=True))
+    return tally, reference, full
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -106,7 +135,8 @@ def as_text(found: dict[str, Any]) -> str:
         if found["rmse_full"] < found["noise"]:
             lines.append("the estimate of the noise is one from above: the model's error is below it")
     gain = found["full_minus_prior"]
-    lines += ["", f"full less prior-only: {gain['value']:+.4f} ± {gain['error']:.4f} ({gain['blocks']} blocks, 95 %)"]
+    from_what = f"{gain['blocks']} {gain['resampled']}, 95 %"
+    lines += ["", f"full less prior-only: {gain['value']:+.4f} ± {gain['error']:.4f} ({from_what})"]
     modes = [mode for mode in found["modes"] if mode != "zero"]
     for title, table in (("protein", found["per_protein"]), ("residue", found["per_residue_type"])):
         lines += ["", _row(f"RMSE by {title}", [*modes, "beads"])]

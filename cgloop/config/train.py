@@ -92,6 +92,11 @@ class TrainConfig(PhaseConfig):
     keep_best: int = Field(1, ge=1, le=20, description="parameters of so many epochs are kept, by validation loss")
     ensemble: EnsembleConfig = EnsembleConfig.model_validate({})
     tracking: TrackingConfig = TrackingConfig.model_validate({})
+    memory_MB: float = Field(
+        4096.0,
+        ge=0,
+        description="of a process, for positions, forces and edges of all frames; more are read from files",
+    )
     checkpoint_every_s: float = Field(30.0, ge=0)
     eval_batch_size: int = Field(64, ge=1)
 

@@ -8,7 +8,9 @@ frames.
 
 import copy
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 from cgloop.config.train import EnsembleConfig
 from cgloop.model.hybrid import init_params
 from cgloop.residues import RESIDUES
-from cgloop.train.evaluate import predict, trajectory_blocks
+from cgloop.train.evaluate import predictions, trajectory_blocks
 from cgloop.train.loader import FrameSet
 from cgloop.train.phases import run_phases
 from cgloop.train.task import Task
@@ -76,40 +78,56 @@ def disagreement(task: Task, members: list[dict[str, Any]]) -> dict[str, Any]:
         task: its model, and its validation frames.
         members: trained parameters, the model's first.
     """
-    frames = task.sets.validation
-    forces = np.stack([predict(task.forces, one, frames, task.shape) for one in members]).astype(np.float64)
-    return describe(frames, forces, task.config.train.ensemble)
+    predictors = [partial(task.forces, one) for one in members]
+    return describe(
+        task.sets.validation,
+        ((frames, np.stack(forces)) for frames, forces in predictions(predictors, task.sets.validation, task.shape)),
+        task.config.train.ensemble,
+    )
 
 
-def describe(frames: FrameSet, forces: np.ndarray, config: EnsembleConfig) -> dict[str, Any]:
-    """As `disagreement`, from forces [members, B, 3] of the trained part.
+def describe(
+    frames: FrameSet, forces: Iterable[tuple[np.ndarray, np.ndarray]], config: EnsembleConfig
+) -> dict[str, Any]:
+    """As `disagreement`, from frames and forces [members, B, 3] of the trained part on their beads, again and again.
 
     The disagreement at a bead is the standard deviation of a force component over members (n − 1), kcal/mol/Å; over
     several beads its root mean square. Of one member more, the force would differ from that of another by √2 of it.
     """
-    variance = forces.var(axis=0, ddof=1).mean(axis=1)
-    owner = np.repeat(np.arange(frames.n_frames), frames.beads.counts)
-    per_frame = np.sqrt(np.bincount(owner, weights=variance) / frames.beads.counts)
-    protein = frames.protein[owner]
-    target = frames.target.astype(np.float64)
+    per_frame = np.zeros(frames.n_frames)
+    count, variance = np.zeros((2, len(frames.chain_types)))
+    squares: Any = 0.0
+    for chosen, given in forces:
+        members = given.astype(np.float64)
+        target = frames.store.target(chosen).astype(np.float64)
+        spread = members.var(axis=0, ddof=1).mean(axis=1)
+        own = np.repeat(np.arange(len(chosen)), frames.beads.counts[chosen])
+        per_frame[chosen] = np.sqrt(np.bincount(own, weights=spread) / frames.beads.counts[chosen])
+        bead, _ = frames.chain_beads.take(frames.protein[chosen])
+        np.add.at(count, bead, 1.0)
+        np.add.at(variance, bead, spread)
+        squares = squares + np.sum((np.stack([*members, members.mean(axis=0)]) - target) ** 2, axis=(1, 2))
+    *rmse_members, rmse_mean = np.sqrt(squares / (3 * frames.n_beads)).tolist()
     worst = np.argsort(per_frame)[::-1][:10]
+    protein = np.repeat(np.arange(len(frames.names)), frames.chain_beads.counts)
 
     def rms(chosen: np.ndarray) -> dict[str, Any]:
-        return {"count": int(chosen.sum()), "disagreement": float(np.sqrt(variance[chosen].mean()))}
+        n = count[chosen].sum()
+        return {"count": int(n), "disagreement": float(np.sqrt(variance[chosen].sum() / n))}
 
     return {
-        "members": len(forces),
+        "members": len(rmse_members),
         "kind": config.kind,
         "split": "validation",
         "n_frames": frames.n_frames,
         "unit": "kcal/mol/Å",
-        "disagreement": float(np.sqrt(variance.mean())),
-        "rmse_members": [float(np.sqrt(np.mean((one - target) ** 2))) for one in forces],
-        "rmse_mean": float(np.sqrt(np.mean((forces.mean(axis=0) - target) ** 2))),
+        "disagreement": float(np.sqrt(variance.sum() / count.sum())),
+        "rmse_members": rmse_members,
+        "rmse_mean": rmse_mean,
         "per_frame": {f"{q:g}": float(np.quantile(per_frame, q)) for q in (0.0, 0.05, 0.5, 0.95, 0.99, 1.0)},
         "per_protein": {name: rms(protein == i) for i, name in enumerate(frames.names)},
         "per_residue_type": {
-            RESIDUES[kind].name: rms(frames.types == kind) for kind in np.unique(frames.types).tolist()
+            RESIDUES[kind].name: rms(frames.chain_types == kind) for kind in np.unique(frames.chain_types).tolist()
         },
         "largest": [
             {

@@ -1,9 +1,11 @@
 """How well forces on held-out frames are predicted: by the full model, by the prior alone, by nothing at all.
 
-Everything here is NumPy in float64 on arrays of forces; who predicted them does not matter.
+Forces come batch by batch and are added up per bead of each protein, in float64: no set of frames has to fit into
+memory. Who predicted them does not matter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -12,70 +14,120 @@ from cgloop.data.noise import explained_share, pooled_noise
 from cgloop.interrupt import check_stop
 from cgloop.residues import RESIDUES
 from cgloop.train.loader import FrameSet, Shape
-from cgloop.train.step import ForceFunction
+from cgloop.train.prefetch import ahead
 
 BLOCKS_PER_TRAJECTORY = 20
 RESAMPLES = 2000
+DRAWS_AT_ONCE = 2**22
+COLUMNS = ("count", "squares", "absolute", "cosine", "directed", "reference", "reference_squares")
+
+Predictor = Callable[[np.ndarray, Any], Any]
+"""(positions [N, 3], graph) -> forces [N, 3]."""
 
 
-def predict(
-    forces: ForceFunction,
-    params: Any,
+def predictions(
+    predictors: Sequence[Predictor],
     frames: FrameSet,
     shape: Shape,
     chosen: np.ndarray | None = None,
     stops: bool = True,
-) -> np.ndarray:
-    """Forces on frames of a set, in its flat bead order: float32 [B, 3]; 0 on frames that are not chosen.
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Goes through frames in batches: their indices, and forces of each predictor, float32 [B, 3] on their beads.
 
     Args:
-        forces: compiled function (params, positions, graph) -> forces.
-        params: handed to it.
+        predictors: compiled functions.
         frames: any set.
         shape: of the batches, at least what the set needs for `shape.replicas` frames.
         chosen: indices of frames; None for all.
         stops: whether a request to stop is obeyed here.
     """
     chosen = np.arange(frames.n_frames) if chosen is None else chosen
-    out = np.zeros_like(frames.reference)
-    for start in range(0, len(chosen), shape.replicas):
-        if stops:
-            check_stop()
-        part = chosen[start : start + shape.replicas]
-        batch = frames.batch(part, shape)
-        bead, _ = frames.beads.take(part)
-        out[bead] = np.asarray(forces(params, batch.positions, batch.graph))[: len(bead)]
-    return out
+    parts = [chosen[start : start + shape.replicas] for start in range(0, len(chosen), shape.replicas)]
+    with closing(ahead(lambda part: frames.batch(part, shape), parts)) as batches:
+        for part, batch in zip(parts, batches, strict=True):
+            if stops:
+                check_stop()
+            n_beads = int(frames.beads.counts[part].sum())
+            yield part, [np.asarray(one(batch.positions, batch.graph))[:n_beads] for one in predictors]
 
 
-def force_metrics(predicted: np.ndarray, reference: np.ndarray) -> dict[str, float | None]:
-    """Deviations of forces [B, 3] from the reference, kcal/mol/Å.
+def metric_sums(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The terms of `COLUMNS` of each bead, [B, 7], of forces [B, 3] in kcal/mol/Å; their sums give `metrics_of`."""
+    predicted, reference = predicted.astype(np.float64), reference.astype(np.float64)
+    deviation = predicted - reference
+    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1)
+    directed = lengths > 0
+    cosine = np.divide(np.sum(predicted * reference, axis=1), lengths, out=np.zeros(len(lengths)), where=directed)
+    columns = (np.ones(len(lengths)), np.sum(deviation**2, axis=1), np.sum(np.abs(deviation), axis=1), cosine, directed,
+               np.sum(reference, axis=1), np.sum(reference**2, axis=1))  # fmt: skip
+    return np.stack(columns, axis=1)
+
+
+def metrics_of(sums: np.ndarray) -> dict[str, float | None]:
+    """Deviations of forces from the reference, kcal/mol/Å, from sums of `metric_sums` over beads.
 
     Returns:
         `rmse` and `mae` per component; `cosine`, the mean over beads of the cosine between predicted and reference
         force, None if nothing is predicted; `r2` = 1 − Σ(F_pred − F_ref)² / Σ(F_ref − mean component)², None if the
         reference does not vary.
     """
-    predicted, reference = predicted.astype(np.float64), reference.astype(np.float64)
-    deviation = predicted - reference
-    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1)
-    defined = lengths > 0
-    cosines = np.sum(predicted * reference, axis=1)[defined] / lengths[defined]
-    spread = np.sum((reference - reference.mean()) ** 2)
+    count, squares, absolute, cosine, directed, reference, reference_squares = sums.tolist()
+    spread = reference_squares - reference**2 / (3 * count)
     return {
-        "rmse": float(np.sqrt(np.mean(deviation**2))),
-        "mae": float(np.mean(np.abs(deviation))),
-        "cosine": float(cosines.mean()) if len(cosines) else None,
-        "r2": float(1.0 - np.sum(deviation**2) / spread) if spread > 0 else None,
+        "rmse": float(np.sqrt(squares / (3 * count))),
+        "mae": absolute / (3 * count),
+        "cosine": cosine / directed if directed else None,
+        "r2": 1.0 - squares / spread if spread > 0 else None,
     }
+
+
+class ForceTally:
+    """Sums over frames of what is told about forces.
+
+    Attributes:
+        frames: any set.
+        modes: names of the predictions, "full" and "prior-only" among them.
+        sums: of each mode, [beads of all proteins, `COLUMNS`].
+        block: int64 [F], what is resampled together.
+        whole_proteins: whether these are proteins.
+    """
+
+    def __init__(self, frames: FrameSet, modes: Sequence[str], whole_proteins: bool = False):
+        """With `whole_proteins` the error of a difference is that of other proteins, if there are at least two."""
+        self.frames, self.modes = frames, list(modes)
+        self.whole_proteins = whole_proteins and len(frames.names) > 1
+        self.block = frames.protein if self.whole_proteins else trajectory_blocks(frames)
+        n_blocks = int(self.block.max()) + 1
+        self.sums = {mode: np.zeros((len(frames.chain_types), len(COLUMNS))) for mode in self.modes}
+        self._block_squares = {mode: np.zeros(n_blocks) for mode in ("full", "prior-only")}
+        self._components = 3.0 * np.bincount(self.block, weights=frames.beads.counts, minlength=n_blocks)
+
+    def add(self, chosen: np.ndarray, forces: Mapping[str, np.ndarray]) -> None:
+        """Count forces [B, 3] of every mode on the beads of frames."""
+        frames, reference = self.frames, self.frames.store.reference(chosen)
+        bead, _ = frames.chain_beads.take(frames.protein[chosen])
+        own, where = np.unique(bead, return_inverse=True)
+        block = np.repeat(self.block[chosen], frames.beads.counts[chosen])
+        for mode in self.modes:
+            terms = metric_sums(forces[mode], reference)
+            self.sums[mode][own] += np.stack([np.bincount(where, weights=column) for column in terms.T], axis=1)
+            if mode in self._block_squares:
+                np.add.at(self._block_squares[mode], block, terms[:, COLUMNS.index("squares")])
+
+    def difference(self, seed: int) -> dict[str, float | int | str]:
+        """See `rmse_difference`: of the full model less that of the prior alone."""
+        squares = np.stack([self._block_squares[mode] for mode in ("full", "prior-only")])
+        resampled = "proteins" if self.whole_proteins else "blocks of trajectories"
+        return {**rmse_difference(squares, self._components, seed), "resampled": resampled}
 
 
 def trajectory_blocks(frames: FrameSet, per_trajectory: int = BLOCKS_PER_TRAJECTORY) -> np.ndarray:
     """Block of each frame: every trajectory in at most so many runs of consecutive frames. int64 [F]."""
     blocks, first = np.empty(frames.n_frames, np.int64), 0
-    trajectories = np.stack([frames.protein, frames.replica], axis=1)
-    for trajectory in np.unique(trajectories, axis=0):
-        members = np.flatnonzero((trajectories == trajectory).all(axis=1))
+    order = np.lexsort((frames.replica, frames.protein))
+    trajectory = np.stack([frames.protein, frames.replica], axis=1)[order]
+    starts = np.flatnonzero((np.diff(trajectory, axis=0) != 0).any(axis=1)) + 1
+    for members in np.split(order, starts):
         n = min(per_trajectory, len(members))
         blocks[members] = first + np.arange(len(members)) * n // len(members)
         first += n
@@ -83,53 +135,43 @@ def trajectory_blocks(frames: FrameSet, per_trajectory: int = BLOCKS_PER_TRAJECT
 
 
 def rmse_difference(
-    a: np.ndarray, b: np.ndarray, reference: np.ndarray, block: np.ndarray, seed: int, resamples: int = RESAMPLES
+    squares: np.ndarray, components: np.ndarray, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, float | int]:
-    """RMSE of `a` less RMSE of `b`, with the error of a block bootstrap (Künsch 1989, doi:10.1214/aos/1176347265).
+    """RMSE of one prediction less that of another, with the error of a bootstrap over blocks of frames.
 
     Both are measured on the same frames, so that the scatter of the reference largely cancels in the difference.
+    Blocks are runs of trajectories (Künsch 1989, doi:10.1214/aos/1176347265), or whole proteins: what a model does on
+    a protein that it has not seen differs more between proteins than between the frames of one.
 
     Args:
-        a, b, reference: forces [B, 3].
-        block: int [B], block of each bead's frame; frames of one block stay together.
+        squares: [2, blocks], sums of squared deviations of both predictions, (kcal/mol/Å)².
+        components: [blocks], force components in these sums.
         seed: of the resampling.
 
     Returns:
         `value` and `error` (half of the central 95 % of the resampled differences), kcal/mol/Å, and `blocks`.
     """
-    blocks = int(block.max()) + 1
-    squares = np.stack([_block_sums(x, reference, block, blocks) for x in (a, b)])
-    components = 3.0 * np.bincount(block, minlength=blocks)
-    draws = np.random.Generator(np.random.Philox(key=seed)).integers(blocks, size=(resamples, blocks))
-    root = np.sqrt(squares[:, draws].sum(axis=-1) / components[draws].sum(axis=-1))
-    low, high = np.percentile(root[0] - root[1], [2.5, 97.5])
-    full, prior = np.sqrt(squares.sum(axis=-1) / components.sum())
-    return {"value": float(full - prior), "error": float(0.5 * (high - low)), "blocks": blocks}
-
-
-def _block_sums(predicted: np.ndarray, reference: np.ndarray, block: np.ndarray, blocks: int) -> np.ndarray:
-    deviation = predicted.astype(np.float64) - reference
-    return np.bincount(block, weights=np.sum(deviation**2, axis=1), minlength=blocks)
+    blocks = len(components)
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    found = []
+    for size in np.diff(np.unique([*range(0, resamples, max(1, DRAWS_AT_ONCE // blocks)), resamples])):
+        draws = generator.integers(blocks, size=(size, blocks))
+        root = np.sqrt(squares[:, draws].sum(axis=-1) / components[draws].sum(axis=-1))
+        found.append(root[0] - root[1])
+    low, high = np.percentile(np.concatenate(found), [2.5, 97.5])
+    one, other = np.sqrt(squares.sum(axis=-1) / components.sum())
+    return {"value": float(one - other), "error": float(0.5 * (high - low)), "blocks": blocks}
 
 
 def evaluate_forces(
-    frames: FrameSet,
-    full: np.ndarray,
-    prior: np.ndarray,
-    *,
-    split: str,
-    seed: int,
-    more: Mapping[str, np.ndarray] | None = None,
-    noise: Mapping[str, float | None] | None = None,
+    tally: ForceTally, *, split: str, seed: int, noise: Mapping[str, float | None] | None = None
 ) -> dict[str, Any]:
     """The contents of `forces.json`.
 
     Args:
-        frames: held-out frames.
-        full, prior: forces [B, 3] of the model and of the prior alone on them, kcal/mol/Å.
+        tally: of the forces on all frames, with a mode "zero" of no forces at all.
         split: which frames these are.
         seed: of the bootstrap.
-        more: forces of further modes, by name.
         noise: by protein, scatter of the mapped forces around their mean at given beads, kcal/mol/Å per component:
             what no model of the beads explains.
 
@@ -138,27 +180,26 @@ def evaluate_forces(
         count; the RMSE of the full model less that of the prior alone with its 95 % error; and the noise with the
         share of what can be explained that each mode explains (`explained_share`).
     """
-    modes = {"full": full, "prior-only": prior, "zero": np.zeros_like(prior), **(more or {})}
-    overall = {mode: force_metrics(forces, frames.reference) for mode, forces in modes.items()}
-    frame_of_bead = np.repeat(np.arange(frames.n_frames), frames.beads.counts)
-    block = trajectory_blocks(frames)[frame_of_bead]
-    protein = frames.protein[frame_of_bead]
-    beads = np.bincount(protein, minlength=len(frames.names))
-    floor = pooled_noise([(noise or {}).get(name) for name in frames.names], beads)
+    frames = tally.frames
+    overall = {mode: metrics_of(sums.sum(axis=0)) for mode, sums in tally.sums.items()}
+    n_frames = np.bincount(frames.protein, minlength=len(frames.names))
+    floor = pooled_noise([(noise or {}).get(name) for name in frames.names], n_frames * frames.chain_beads.counts)
+    own = [
+        slice(start, start + n) for start, n in zip(frames.chain_beads.starts, frames.chain_beads.counts, strict=True)
+    ]
     return {
         "split": split,
         "n_frames": frames.n_frames,
-        "n_beads": len(frames.types),
-        "frames_per_protein": {name: int(np.sum(frames.protein == i)) for i, name in enumerate(frames.names)},
+        "n_beads": frames.n_beads,
+        "frames_per_protein": dict(zip(frames.names, n_frames.tolist(), strict=True)),
         "unit": "kcal/mol/Å",
         "modes": overall,
         "rmse_full": overall["full"]["rmse"],
         "rmse_prior": overall["prior-only"]["rmse"],
         "rmse_zero": overall["zero"]["rmse"],
-        "full_minus_prior": rmse_difference(full, prior, frames.reference, block, seed),
+        "full_minus_prior": tally.difference(seed),
         "per_residue_type": {
-            RESIDUES[kind].name: _metrics_of(modes, frames.reference, frames.types == kind)
-            for kind in np.unique(frames.types)
+            RESIDUES[kind].name: _of_beads(tally, frames.chain_types == kind) for kind in np.unique(frames.chain_types)
         },
         "noise": floor,
         "explained": {
@@ -166,24 +207,22 @@ def evaluate_forces(
             for mode, one in overall.items()
         },
         "per_protein": {
-            name: {**_metrics_of(modes, frames.reference, protein == i), "noise": (noise or {}).get(name)}
-            for i, name in enumerate(frames.names)
+            name: {**_of_beads(tally, beads), "noise": (noise or {}).get(name)}
+            for name, beads in zip(frames.names, own, strict=True)
         },
-        "per_bead": {name: _per_bead(modes, frames, i) for i, name in enumerate(frames.names)},
+        "per_bead": {name: _per_bead(tally, beads) for name, beads in zip(frames.names, own, strict=True)},
     }
 
 
-def _metrics_of(modes: Mapping[str, np.ndarray], reference: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
-    metrics = {mode: force_metrics(forces[chosen], reference[chosen]) for mode, forces in modes.items()}
-    return {"count": int(chosen.sum()), **metrics}
+def _of_beads(tally: ForceTally, beads: np.ndarray | slice) -> dict[str, Any]:
+    sums = {mode: one[beads].sum(axis=0) for mode, one in tally.sums.items()}
+    return {"count": int(sums["full"][0]), **{mode: metrics_of(one) for mode, one in sums.items()}}
 
 
-def _per_bead(modes: Mapping[str, np.ndarray], frames: FrameSet, protein: int) -> dict[str, Any]:
+def _per_bead(tally: ForceTally, beads: slice) -> dict[str, Any]:
     """RMSE along the chain of one protein."""
-    chosen = np.repeat(frames.protein == protein, frames.beads.counts)
-    n_beads = int(frames.beads.counts[frames.protein == protein][0])
     table = {}
-    for mode, forces in modes.items():
-        deviation = (forces[chosen].astype(np.float64) - frames.reference[chosen]).reshape(-1, n_beads, 3)
-        table[mode] = np.sqrt(np.mean(deviation**2, axis=(0, 2))).tolist()
-    return {"residues": [RESIDUES[kind].name for kind in frames.types[chosen][:n_beads]], "rmse": table}
+    for mode, sums in tally.sums.items():
+        count, squares = sums[beads, :2].T
+        table[mode] = np.sqrt(squares / (3 * count)).tolist()
+    return {"residues": [RESIDUES[kind].name for kind in tally.frames.chain_types[beads]], "rmse": table}

@@ -1,4 +1,4 @@
-"""Frames in memory, and batches of them as one flat graph of fixed shape.
+"""Frames, and batches of them as one flat graph of fixed shape.
 
 Everything of different length (beads of a frame, its edges, the bonds of its protein) lies in one flat array with
 start and length per row, so that a batch is put together by a few `take`s, whatever proteins it mixes. The capacity
@@ -8,14 +8,19 @@ the last partial one included, has the same shape, hence one compilation.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from cgloop.data.dataset import ProteinData
-from cgloop.model.graph import Graph, find_edges
+from cgloop.model.graph import Graph
 from cgloop.model.topology import UNLINKED, build_topology, pair_separation, piece_of_bead
-from cgloop.train.noise import displacements, skin
+from cgloop.train.noise import displacements
+from cgloop.train.rows import Rows
+from cgloop.train.store import Forces, Geometry, Index, Store, held_in_memory
+
+BLOCK_BEADS = 2**18
+"""So many beads at once where a whole set is gone through."""
 
 
 class Batch(NamedTuple):
@@ -32,30 +37,6 @@ class Batch(NamedTuple):
     target: np.ndarray
     graph: Graph
     weight: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows of different length that lie one after the other in a flat array.
-
-    Attributes:
-        starts, counts: int64 [rows].
-    """
-
-    starts: np.ndarray
-    counts: np.ndarray
-
-    @classmethod
-    def of_lengths(cls, counts: Sequence[int] | np.ndarray) -> "Rows":
-        lengths = np.asarray(counts, np.int64)
-        return cls(np.cumsum(lengths) - lengths, lengths)
-
-    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Flat indices of the items of the given rows, in order, and for each the place of its row in `rows`."""
-        counts = self.counts[rows]
-        owner = np.repeat(np.arange(len(rows)), counts)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self.starts[rows][owner] + within, owner
 
 
 class Shape(NamedTuple):
@@ -114,6 +95,20 @@ class _Terms(NamedTuple):
     rows: Rows
 
 
+class Chain(NamedTuple):
+    """A protein without its frames.
+
+    Attributes:
+        name: of the protein.
+        residue_type: int [N], 0..19.
+        linked: bool [N-1], True where bead i and i+1 are bonded.
+    """
+
+    name: str
+    residue_type: np.ndarray
+    linked: np.ndarray
+
+
 class FrameSet:
     """Frames of one or several proteins, with edges and reference forces.
 
@@ -121,71 +116,86 @@ class FrameSet:
         names: the proteins.
         protein: int64 [F], index into `names` of each frame.
         replica: int32 [F], trajectory of each frame in its source.
-        beads: rows of the flat bead arrays, one per frame.
-        types: int32 [B], residue type of every bead of every frame.
-        positions, reference: float32 [B, 3], Å and kcal/mol/Å.
-        target: float32 [B, 3], what the learned part should give; `reference` until `set_target`.
         temperature_K: float32 [F].
+        beads: rows of flat bead arrays, one per frame.
+        chain_types: int32, residue types of the beads of all proteins, one after the other.
+        chain_beads: rows of `chain_types`, one per protein.
         weight: float32 [F], of a bead of each frame in the loss; None if all count the same.
         noise_A: standard deviation of the noise on positions for which there are edges enough.
+        store: holds positions, forces and edges.
     """
 
     def __init__(self, proteins: Sequence[ProteinData], cutoff_A: float, noise_A: float = 0.0):
-        """Find all edges within the cutoff, once, and with noise also those that it may bring within the cutoff."""
+        """In memory. Finds all edges within the cutoff, once, and with noise those that it may bring there."""
         proteins = [p for p in proteins if p.n_frames]
         if not proteins:
             raise ValueError("a set needs at least one frame")
-        frames = [p.n_frames for p in proteins]
-        self.names = [p.name for p in proteins]
-        self.protein = np.repeat(np.arange(len(proteins)), frames)
-        self.replica = np.concatenate([p.replica for p in proteins])
-        self.temperature_K = np.concatenate([p.temperature_K for p in proteins])
+        index, store = held_in_memory(proteins, cutoff_A, noise_A)
+        self._describe([Chain(p.name, p.residue_type, p.linked) for p in proteins], index, store, noise_A)
+
+    @classmethod
+    def stored(cls, chains: Sequence[Chain], index: Index, store: Store, noise_A: float) -> "FrameSet":
+        """Of frames that are held elsewhere; every chain has some."""
+        frames = cls.__new__(cls)
+        frames._describe(chains, index, store, noise_A)
+        return frames
+
+    def _describe(self, chains: Sequence[Chain], index: Index, store: Store, noise_A: float) -> None:
+        self.names = [chain.name for chain in chains]
+        self.protein, self.replica, self.temperature_K = index.protein, index.replica, index.temperature_K
         self.weight: np.ndarray | None = None
-        self.beads = Rows.of_lengths(np.repeat([p.n_beads for p in proteins], frames))
-        self.types = np.concatenate([np.tile(p.residue_type.astype(np.int32), p.n_frames) for p in proteins])
-        self.positions = np.concatenate([p.positions.reshape(-1, 3) for p in proteins]).astype(np.float32)
-        self.reference = np.concatenate([p.forces.reshape(-1, 3) for p in proteins]).astype(np.float32)
-        self.target = self.reference
-        topologies = [build_topology(p.linked) for p in proteins]
+        self.noise_A, self.store = noise_A, store
+        lengths = np.array([len(chain.residue_type) for chain in chains])
+        self.chain_beads = Rows.of_lengths(lengths)
+        self.chain_types = np.concatenate([chain.residue_type for chain in chains]).astype(np.int32)
+        self._pieces = np.concatenate([piece_of_bead(chain.linked) for chain in chains])
+        self.beads = Rows.of_lengths(lengths[index.protein])
+        self._edges, self._n_near = Rows.of_lengths(index.n_edges), index.n_near
+        topologies = [build_topology(chain.linked) for chain in chains]
         self._bonds = _flat_terms([t.bonds for t in topologies])
         self._angles = _flat_terms([t.angles for t in topologies])
         self._dihedrals = _flat_terms([t.dihedrals for t in topologies])
-        self.noise_A = noise_A
-        self._find_edges(proteins, cutoff_A)
-
-    def _find_edges(self, proteins: Sequence[ProteinData], cutoff_A: float) -> None:
-        senders, receivers, separations, counts, near = [], [], [], [], 0
-        reach_A = cutoff_A + skin(self.noise_A)
-        for protein in proteins:
-            piece = piece_of_bead(protein.linked)
-            # 16 bits are enough for indices within most proteins and halve what large sets need.
-            small = np.int16 if protein.n_beads < 2**15 else np.int32
-            for positions in protein.positions:
-                sender, receiver = find_edges(positions, reach_A)
-                near += len(sender) if not self.noise_A else _n_within(positions, sender, receiver, cutoff_A)
-                senders.append(sender.astype(small))
-                receivers.append(receiver.astype(small))
-                separations.append(pair_separation(piece, receiver, sender).astype(small))
-                counts.append(len(sender))
-        self._edges = Rows.of_lengths(counts)
-        self._senders, self._receivers = np.concatenate(senders), np.concatenate(receivers)
-        self._separations = np.concatenate(separations)
-        self._n_near = near
 
     @property
     def n_frames(self) -> int:
         return len(self.protein)
 
     @property
+    def n_beads(self) -> int:
+        """Of all frames."""
+        return self.beads.total
+
+    @property
     def mean_neighbors(self) -> float:
         """Mean number of neighbours of a bead within the cutoff; 1 if no bead has any."""
-        return float(self._n_near / len(self.types)) or 1.0
+        return float(self._n_near / self.n_beads) or 1.0
 
-    def set_target(self, target: np.ndarray) -> None:
-        """Replace the target: [B, 3], kcal/mol/Å."""
-        if target.shape != self.reference.shape:
-            raise ValueError(f"target has shape {target.shape}, not {self.reference.shape}")
-        self.target = target.astype(np.float32)
+    @property
+    def reference(self) -> np.ndarray:
+        """float32 [B, 3], forces of the data on all frames at once, kcal/mol/Å."""
+        return self.store.reference(np.arange(self.n_frames))
+
+    @property
+    def target(self) -> np.ndarray:
+        """float32 [B, 3], what the learned part should give on all frames at once; `reference` until `subtract`."""
+        return self.store.target(np.arange(self.n_frames))
+
+    def subtract(self, forces: Forces, what: str = "") -> None:
+        """What is to be learned is the reference less these forces [B, 3] on all frames of `store.own`, kcal/mol/Å.
+
+        Args:
+            forces: consecutive frames and forces on them, again and again; read only if an earlier attempt did not.
+            what: tells where they come from.
+        """
+        self.store.subtract(forces, what)
+
+    def mean_square(self, kind: Literal["reference", "target"]) -> float:
+        """Of a component, (kcal/mol/Å)²; added up frame by frame, so that it does not depend on the store."""
+        sums = np.empty(self.n_frames)
+        for frames in self.beads.blocks(BLOCK_BEADS):
+            squares = np.sum(getattr(self.store, kind)(frames).astype(np.float64) ** 2, axis=1)
+            sums[frames] = np.add.reduceat(squares, self.beads.starts[frames] - self.beads.starts[frames[0]])
+        return float(sums.sum() / (3 * self.n_beads))
 
     def set_weights(
         self, by_protein: Mapping[str, float], by_temperature: Mapping[float, float], normalize: str = "bead"
@@ -209,10 +219,9 @@ class FrameSet:
             weight = weight * self.beads.counts.mean() / self.beads.counts
         self.weight = None if (weight == 1.0).all() else weight.astype(np.float32)
 
-    @property
-    def bead_weight(self) -> np.ndarray | None:
-        """float32 [B], of each bead in the loss; None if all count the same."""
-        return None if self.weight is None else np.repeat(self.weight, self.beads.counts)
+    def bead_weight(self, frames: np.ndarray) -> np.ndarray | None:
+        """float32 [B], of each bead of frames in the loss; None if all count the same."""
+        return None if self.weight is None else np.repeat(self.weight[frames], self.beads.counts[frames])
 
     def n_batches(self, batch_size: int) -> int:
         """Batches in one pass without buckets."""
@@ -270,16 +279,17 @@ class FrameSet:
             noise: seed and epoch of noise on the positions; None for none.
         """
         protein, offset = self.protein[frames], Rows.of_lengths(self.beads.counts[frames]).starts
-        bead, owner = self.beads.take(frames)
+        geometry, target = self.store.geometry(frames), self.store.target(frames)
+        owner = np.repeat(np.arange(len(frames)), self.beads.counts[frames])
         bonds, bond_mask = self._term_arrays(self._bonds, protein, offset, shape.bonds)
         angles, angle_mask = self._term_arrays(self._angles, protein, offset, shape.angles)
         dihedrals, dihedral_mask = self._term_arrays(self._dihedrals, protein, offset, shape.dihedrals)
         graph = Graph(
-            types=_padded(self.types[bead], shape.beads),
-            bead_mask=_mask(len(bead), shape.beads),
+            types=_padded(self.types(frames), shape.beads),
+            bead_mask=_mask(len(owner), shape.beads),
             replica=_padded(owner.astype(np.int32), shape.beads, fill=shape.replicas - 1),
             replica_mask=_mask(len(frames), shape.replicas),
-            **self._edge_arrays(frames, offset, shape),
+            **self._edge_arrays(geometry, offset[owner], self.chain_beads.gather(self._pieces, protein), shape),
             bonds=bonds,
             bond_mask=bond_mask,
             angles=angles,
@@ -287,24 +297,32 @@ class FrameSet:
             dihedrals=dihedrals,
             dihedral_mask=dihedral_mask,
         )
-        positions = self.positions[bead]
+        positions = geometry.positions
         if noise is not None and self.noise_A:
             moves = [np.zeros((0, 3), np.float32)]
             moves += [displacements(int(f), int(self.beads.counts[f]), self.noise_A, *noise) for f in frames]
             positions = positions + np.concatenate(moves)
-        positions, target = (_padded(values, shape.beads) for values in (positions, self.target[bead]))
-        weight = None if self.weight is None else _padded(self.weight[frames][owner], shape.beads)
-        return Batch(positions, target, graph, weight)
+        positions, target = (_padded(values, shape.beads) for values in (positions, target))
+        weight = self.bead_weight(frames)
+        return Batch(positions, target, graph, None if weight is None else _padded(weight, shape.beads))
 
-    def _edge_arrays(self, frames: np.ndarray, offset: np.ndarray, shape: Shape) -> dict[str, np.ndarray]:
-        edge, owner = self._edges.take(frames)
-        shift, last = offset[owner], shape.beads - 1
+    def types(self, frames: np.ndarray) -> np.ndarray:
+        """int32 [B], residue types of the beads of frames."""
+        return self.chain_beads.gather(self.chain_types, self.protein[frames])
+
+    def _edge_arrays(
+        self, geometry: Geometry, first: np.ndarray, piece: np.ndarray, shape: Shape
+    ) -> dict[str, np.ndarray]:
+        """Edges of a batch; `first` is the first bead of each bead's frame, `piece` its piece of chain."""
+        receivers = np.repeat(np.arange(len(first), dtype=np.int32), geometry.degrees)
+        senders = geometry.senders + np.repeat(first.astype(np.int32), geometry.degrees)
         # Padding points at the last bead, so that receivers stay sorted.
+        last = shape.beads - 1
         return {
-            "senders": _padded((self._senders[edge] + shift).astype(np.int32), shape.edges, fill=last),
-            "receivers": _padded((self._receivers[edge] + shift).astype(np.int32), shape.edges, fill=last),
-            "edge_mask": _mask(len(edge), shape.edges),
-            "separation": _padded(self._separations[edge].astype(np.int32), shape.edges, fill=UNLINKED),
+            "senders": _padded(senders.astype(np.int32), shape.edges, fill=last),
+            "receivers": _padded(receivers, shape.edges, fill=last),
+            "edge_mask": _mask(len(senders), shape.edges),
+            "separation": _padded(pair_separation(piece, receivers, senders), shape.edges, fill=UNLINKED),
         }
 
     def _term_arrays(
@@ -347,10 +365,6 @@ def epoch_plan(buckets: Sequence[Bucket], n_frames: int, seed: int, epoch: int) 
 
 def _flat_terms(per_protein: Sequence[np.ndarray]) -> _Terms:
     return _Terms(np.concatenate(per_protein), Rows.of_lengths([len(t) for t in per_protein]))
-
-
-def _n_within(positions: np.ndarray, senders: np.ndarray, receivers: np.ndarray, cutoff_A: float) -> int:
-    return int(np.sum(np.sum((positions[senders] - positions[receivers]) ** 2, axis=1) <= cutoff_A**2))
 
 
 def _padded(values: np.ndarray, capacity: int, fill: int = 0) -> np.ndarray:

@@ -66,7 +66,7 @@ def joined(results: Sequence[TrainResult], keep: int = 1) -> TrainResult:
         kept |= result.kept
     whole.kept = sorted(whole.kept, key=lambda one: one["loss"])[:keep]
     last = results[-1]
-    timing = {name: last.timing[name] for name in ("epoch_s", "frames_per_s")}
+    timing = {name: last.timing[name] for name in ("epoch_s", "frames_per_s", "loader_wait_share")}
     for name in ("compile_s", "total_s"):
         timing[name] = sum(result.timing[name] for result in results)
     stopped = "; ".join(f"phase {number}: {result.stopped}" for number, result in enumerate(results, start=1))

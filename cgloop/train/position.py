@@ -82,6 +82,39 @@ class Position:
 
 
 @dataclass
+class Clock:
+    """Wall time of steps.
+
+    Attributes:
+        steps: that were done.
+        work_s: seconds of these.
+        wait_s: seconds of `work_s` in which the device had nothing to do because a batch was not ready.
+    """
+
+    steps: int = 0
+    work_s: float = 0.0
+    wait_s: float = 0.0
+
+    def add(self, work_s: float, wait_s: float) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.work_s += work_s
+        self.wait_s += wait_s
+
+    @property
+    def wait_share(self) -> float:
+        return self.wait_s / max(self.work_s, 1e-9)
+
+    def speed(self, frames_per_step: float) -> float:
+        """Frames per second."""
+        return self.steps * frames_per_step / max(self.work_s, 1e-9)
+
+    def row(self, frames_per_step: float) -> dict[str, float]:
+        """What is told of an epoch besides what is reproducible."""
+        return {"frames_per_s": self.speed(frames_per_step), "loader_wait_share": self.wait_share}
+
+
+@dataclass
 class TrainResult:
     """What a training leaves.
 
@@ -89,7 +122,7 @@ class TrainResult:
         params: averaged parameters of the epoch with the lowest validation loss.
         position: with history and best epoch.
         stopped: why it ended, "all epochs" or "no improvement".
-        timing: compile_s, epoch_s, frames_per_s, total_s.
+        timing: compile_s, epoch_s, frames_per_s, total_s, and loader_wait_share of the time of the steps.
         kept: parameters of the best epochs by epoch, if more than one is kept.
     """
 

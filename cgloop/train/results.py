@@ -18,7 +18,7 @@ from cgloop.residues import N_TYPES, RESIDUES
 from cgloop.stages import write_json
 from cgloop.train.checkpoints import write_tensors
 from cgloop.train.ensemble import disagreement
-from cgloop.train.evaluate import evaluate_forces, predict
+from cgloop.train.evaluate import ForceTally, Predictor, evaluate_forces, predictions
 from cgloop.train.position import HISTORY_UNITS, TrainResult
 from cgloop.train.task import Task
 
@@ -29,19 +29,29 @@ def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
     `prior-only` is the fitted prior, which the model has to beat; `trained-prior` is its own, if that was trained.
     """
     sets, model = task.sets, task.model
-    frames, prior = sets.all()[-1], task.baseline[-1]
-    frozen = model.has_prior and task.space is None
-    full = prior.copy() if frozen else np.zeros_like(prior)
+    predictors: dict[str, Predictor] = {"prior-only": task.fitted}
     if not task.is_empty:
-        full += predict(task.forces, trained, frames, task.shape)
-    more = {}
+        predictors["trained"] = partial(task.forces, trained)
     if task.space is not None:
         alone = jax.jit(partial(prior_forces, model))
-        more["trained-prior"] = predict(alone, task.whole(trained), frames, task.shape)
-    if model.has_ml:
-        more["ml-only"] = full - more.get("trained-prior", prior if model.has_prior else np.zeros_like(prior))
+        predictors["trained-prior"] = partial(alone, task.whole(trained))
+    more = [mode for mode, wanted in (("trained-prior", task.space is not None), ("ml-only", model.has_ml)) if wanted]
+    tally = ForceTally(sets.all()[-1], ["full", "prior-only", "zero", *more], task.whole_proteins)
+    for frames, forces in predictions(list(predictors.values()), tally.frames, task.shape):
+        tally.add(frames, _modes(task, dict(zip(predictors, forces, strict=True))))
     split = "validation" if sets.test is None else "test"
-    return evaluate_forces(frames, full, prior, split=split, seed=task.config.run.seed, more=more, noise=task.noise)
+    return evaluate_forces(tally, split=split, seed=task.config.run.seed, noise=task.noise)
+
+
+def _modes(task: Task, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Forces of the whole model and of its parts, from those of the fitted prior and of what was trained."""
+    prior = found["prior-only"]
+    zero = np.zeros_like(prior)
+    full = found.get("trained", zero)
+    if task.model.has_prior and task.space is None:
+        full = prior + full
+    own = found.get("trained-prior", prior if task.model.has_prior else zero)
+    return {**found, "full": full, "zero": zero, "ml-only": full - own}
 
 
 def summarise(task: Task, result: TrainResult, judged: dict[str, Any]) -> dict[str, Any]:

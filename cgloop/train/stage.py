@@ -1,6 +1,7 @@
 """The stage `train`: from a data set and priors to parameters, and what they are worth on held-out frames."""
 
 import logging
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,17 @@ import jax
 
 from cgloop.allocator import keep_memory
 from cgloop.config.root import Config
+from cgloop.executors.world import World
 from cgloop.train.ensemble import train_members
+from cgloop.train.files import Place
 from cgloop.train.phases import run_phases
 from cgloop.train.position import Position, TrainResult
 from cgloop.train.results import judge, summarise, write_results
 from cgloop.train.task import Task, prepare_task
 from cgloop.train.tracking import Tracker
+
+FRAMES = "frames"
+"""Folder of the frames that are too many for memory, for as long as the stage is in work."""
 
 log = logging.getLogger("cgloop.train")
 
@@ -52,19 +58,26 @@ def train_stage(
         from cgloop.train.chemtrain_engine import require_chemtrain
 
         require_chemtrain()
-    task = prepare_task(config, dataset_dir, priors_yaml, init_params)
+    world = World(jax.process_index(), jax.process_count(), tuple(jax.local_devices()))
+    place = Place(out / FRAMES, config.train.memory_MB, world)
+    task = prepare_task(config, dataset_dir, priors_yaml, init_params, place)
     if task.is_empty:
         log.info("nothing to train: the energy is the prior alone")
         result = TrainResult(task.trained, Position(""), "nothing to train", {})
     else:
         result = _train(task, out)
     members = [] if task.is_empty else train_members(task, out / "checkpoints")
-    if jax.process_index() > 0:
+    if not world.is_primary:
+        task.sets.close()
+    world.barrier("trained")
+    if not world.is_primary:
         return {}
     judged = judge(task, result.params)
     summary = summarise(task, result, judged)
     result.timing["stage_s"] = time.monotonic() - start
     write_results(out, task, result, judged, summary, members)
+    task.sets.close()
+    shutil.rmtree(out / FRAMES, ignore_errors=True)
     log.info(
         "force RMSE on %(split)s: %(rmse_full).4f, prior alone %(rmse_prior).4f, no model %(rmse_zero).4f kcal/mol/Å",
         judged,

@@ -4,6 +4,7 @@ With a frozen prior the network learns what the prior leaves of the forces, comp
 `train_priors` network and prior learn the whole force together.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,10 +37,11 @@ from cgloop.priors.tables import read_prior
 from cgloop.residues import N_TYPES
 from cgloop.stages import digest_file, digest_of
 from cgloop.train.checkpoints import read_tensors
-from cgloop.train.evaluate import predict
+from cgloop.train.evaluate import Predictor, predictions
+from cgloop.train.files import Place
 from cgloop.train.loader import FrameSet, Shape, common_shape
 from cgloop.train.prior_space import PriorSpace
-from cgloop.train.sets import Sets, force_noise, load_sets, weigh
+from cgloop.train.sets import Sets, force_noise, holds_out_proteins, load_sets, weigh
 from cgloop.train.step import ForceFunction
 from cgloop.train.trainer import Trainer
 from cgloop.units import thermal_energy
@@ -53,12 +55,13 @@ class Task:
         config: the whole config.
         sets: frames, with targets and weights.
         shape: of batches of evaluation.
-        baseline: forces of the fitted prior alone on every set, [B, 3], kcal/mol/Å.
+        fitted: forces of the fitted prior alone.
         model: what is trained.
         params: where the training starts.
         space: where the prior may go; None if it is frozen.
         forces: of the trained part, a jitted function of what `trained` gives.
         fingerprint: of all inputs.
+        whole_proteins: whether no protein that is judged was trained on.
         noise: by protein, of a component of the mapped forces, kcal/mol/Å; None where it is not known.
         started: whether `params` are those of an earlier training.
         compiled: steps that are compiled already, for members of an ensemble.
@@ -67,13 +70,14 @@ class Task:
     config: Config
     sets: Sets
     shape: Shape
-    baseline: list[np.ndarray]
+    fitted: Predictor
     model: Model
     params: Params
     space: PriorSpace | None
     forces: ForceFunction
     fingerprint: str
     noise: dict[str, float | None]
+    whole_proteins: bool = False
     started: bool = False
     compiled: dict[Any, Any] = field(default_factory=dict)
 
@@ -120,7 +124,9 @@ class Task:
         )
 
 
-def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Path | None = None) -> Task:
+def prepare_task(
+    config: Config, dataset_dir: Path, priors_yaml: Path, start: Path | None = None, place: Place | None = None
+) -> Task:
     """Load everything.
 
     Args:
@@ -128,6 +134,7 @@ def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Pa
         dataset_dir: from prep.
         priors_yaml: from priors.
         start: params.safetensors of an earlier training; its prior counts only if the prior is trained.
+        place: where frames are kept that are too many for memory.
 
     Raises:
         UserError: no frames to train on, or parameters to start from that do not fit.
@@ -137,46 +144,55 @@ def prepare_task(config: Config, dataset_dir: Path, priors_yaml: Path, start: Pa
     reader = DatasetReader.open(dataset_dir)
     mixed = config.priors.temperatures == "mixed"
     noise_A = config.train.position_noise_A
-    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed, noise_A)
+    sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed, noise_A, place)
     weigh(sets, config.train)
     shape = common_shape(sets.all(), config.train.eval_batch_size)
     forms, prior = read_prior(priors_yaml)
-    baseline = _prior_forces_on(sets, forms, prior, config.model.cutoff_A, shape)
+    fitted = _prior_alone(forms, prior, config.model.cutoff_A)
     model = _describe_model(config, sets.training, forms)
     space = PriorSpace.of(reader, config, forms, prior) if config.train.train_priors else None
     if model.has_prior and space is None:
-        for frames, forces in zip(sets.all(), baseline, strict=True):
-            frames.set_target(frames.reference - forces)
+        _subtract(fitted, f"{digest_file(priors_yaml)}, {config.model.cutoff_A} Å", sets, shape, place)
     params = random_params(model, prior, jax.random.key(config.run.seed))
     if start is not None:
         params, space = _earlier(model, params, space, start)
     inputs = {
         "model": model_to_json(model),
-        "train": config.train.model_dump(exclude={"checkpoint_every_s", "start", "tracking"}),
+        "train": config.train.model_dump(exclude={"checkpoint_every_s", "start", "tracking", "memory_MB"}),
         "seed": config.run.seed,
         "dataset": reader.manifest,
         "priors": digest_file(priors_yaml),
         "start": digest_file(start) if start else None,
     }
     forces = jax.jit(_trained_forces(model, space))
-    noise = force_noise(reader)
-    started = start is not None
-    return Task(config, sets, shape, baseline, model, params, space, forces, digest_of(inputs), noise, started)
+    return Task(
+        config, sets, shape, fitted, model, params, space, forces, digest_of(inputs),
+        noise=force_noise(reader), whole_proteins=holds_out_proteins(reader), started=start is not None,
+    )  # fmt: skip
 
 
-def _prior_forces_on(
-    sets: Sets, forms: PriorForms, prior: PriorParams, cutoff_A: float, shape: Shape
-) -> list[np.ndarray]:
-    """Forces of the fitted prior alone on every frame of every set."""
+def _prior_alone(forms: PriorForms, prior: PriorParams, cutoff_A: float) -> Predictor:
+    """Forces of the fitted prior alone."""
     model = Model(spec=None, energy="prior-only", cutoff_A=cutoff_A, forms=forms)
-    function = jax.jit(partial(prior_forces, model))
     params = {"prior": jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), prior), "ml": {}}
-    return [predict(function, params, frames, shape) for frames in sets.all()]
+    return partial(jax.jit(partial(prior_forces, model)), params)
+
+
+def _subtract(prior: Predictor, what: str, sets: Sets, shape: Shape, place: Place | None) -> None:
+    """What is to be learned is what the prior leaves of the forces."""
+    alone = place is None or place.world.size == 1
+    for frames in sets.all():
+        found = predictions([prior], frames, shape, frames.store.own, stops=alone)
+        frames.subtract(((part, forces) for part, (forces,) in found), what)
+    if place is not None:
+        place.agree("what the prior leaves of the forces was computed")
+    for frames in sets.all():
+        frames.store.open_target()
 
 
 def _describe_model(config: Config, training: FrameSet, forms: PriorForms) -> Model:
     """The network's hyper-parameters, those that come from the training frames included."""
-    present = np.unique(training.types)
+    present = np.unique(training.chain_types)
     return build_model(
         config.model,
         avg_num_neighbors=training.mean_neighbors,
@@ -195,7 +211,7 @@ def _energy_scale(config: Config, training: FrameSet) -> float:
     """
     if config.model.energy == "hybrid":
         return thermal_energy(config.data.temperature_K)
-    return float(np.sqrt(np.mean(training.reference.astype(np.float64) ** 2))) or 1.0
+    return math.sqrt(training.mean_square("reference")) or 1.0
 
 
 def _network_forces(model: Model) -> ForceFunction:

@@ -9,8 +9,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from cgloop.progress import Progress, progress
 from cgloop.train.checkpoints import named_leaves, read_checkpoint, read_tensors, with_leaves, write_checkpoint
 from cgloop.train.checkpoints import write_tensors as write_params
 from cgloop.train.devices import Devices, Step
-from cgloop.train.evaluate import predict
+from cgloop.train.evaluate import predictions
 from cgloop.train.loader import AtOnce, Bucket, FrameSet, Shape, epoch_plan
 from cgloop.train.loss import mean_loss
 from cgloop.train.optimizers import make_optimizer, own_average, require_groups
-from cgloop.train.position import Arrays, Position, TrainResult
+from cgloop.train.position import Arrays, Clock, Position, TrainResult
+from cgloop.train.prefetch import ahead
 from cgloop.train.schedules import learning_rate_schedule
 from cgloop.train.step import ForceFunction, Objective, initial_state, make_train_step
 
@@ -102,16 +104,16 @@ class Trainer:
         self.n_steps = sum(bucket.n_batches for bucket in self.buckets)
         self.schedule = learning_rate_schedule(config, self.n_steps)
         # The gradient is that of the loss over this: its clipping does not depend on units and noise.
-        self.scale = float(np.mean(training.target.astype(np.float64) ** 2)) or 1.0
+        self.scale = training.mean_square("target") or 1.0
         self.optimizer = make_optimizer(config, self.schedule, self.scale)
         objective = Objective(forces, self.scale, config.huber_delta, config.gammas, network, restraint)
         average, axis = own_average(config), self.devices.axis
         self._step = make_train_step(objective, self.optimizer, config.ema_decay, average, axis)
         fresh = initial_state(params, self.optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
-        self.compile_s = self._work_s = 0.0
+        self.compile_s = 0.0
         self._started = self._saved = time.monotonic()
-        self._steps_done = 0
+        self._clock, self._epoch_clock = Clock(), Clock()
 
     def _restore(self, fresh: Arrays, fingerprint: str) -> None:
         found = read_checkpoint(self.folder, fresh, fingerprint)
@@ -164,8 +166,9 @@ class Trainer:
             self._save()
         timing = {
             "compile_s": self.compile_s,
-            "epoch_s": self._work_s / max(self._steps_done, 1) * self.n_steps,
-            "frames_per_s": self._speed(),
+            "epoch_s": self._clock.work_s / max(self._clock.steps, 1) * self.n_steps,
+            "frames_per_s": self._clock.speed(self.training.n_frames / self.n_steps),
+            "loader_wait_share": self._clock.wait_share,
             "total_s": self.position.seconds,
         }
         return TrainResult(self.arrays.best, self.position, stopped, timing, self._read_kept())
@@ -193,27 +196,31 @@ class Trainer:
         position, epoch = self.position, self._epoch_number - 1
         plan = epoch_plan(self.buckets, self.training.n_frames, self.seed, epoch)
         rmse = position.history["validation_rmse"][-1:] or [math.nan]
-        while position.step < self.n_steps:
-            self._check_stop()
-            start = time.monotonic()
-            bucket, frames = plan[position.step]
-            batch = self._batch(self.buckets[bucket], frames, (self.seed, epoch))
-            state, result = self._train_steps[bucket](self.arrays.state, batch)
-            self.arrays = self.arrays._replace(state=state)
-            sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
-            if not (math.isfinite(sums.total) and math.isfinite(norm)):
-                return False
-            position.add(sums, norm)
-            self._work_s += time.monotonic() - start
-            self._steps_done += 1
-            self.on_step(int(state.step))
-            if bar is not None:
-                bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_per_s=self._speed())
-            self._save_if_due()
+        left = plan[position.step :]
+        with closing(ahead(partial(self._planned, epoch), left)) as batches:
+            for bucket, _ in left:
+                self._check_stop()
+                start = time.monotonic()
+                batch = next(batches)
+                waited = time.monotonic() - start
+                state, result = self._train_steps[bucket](self.arrays.state, batch)
+                self.arrays = self.arrays._replace(state=state)
+                sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
+                if not (math.isfinite(sums.total) and math.isfinite(norm)):
+                    return False
+                position.add(sums, norm)
+                for clock in (self._clock, self._epoch_clock):
+                    clock.add(time.monotonic() - start, waited)
+                self.on_step(int(state.step))
+                if bar is not None:
+                    speed = self._clock.speed(self.training.n_frames / self.n_steps)
+                    bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_per_s=speed)
+                self._save_if_due()
         return True
 
-    def _speed(self) -> float:
-        return self._steps_done * self.training.n_frames / self.n_steps / max(self._work_s, 1e-9)
+    def _planned(self, epoch: int, planned: tuple[int, np.ndarray]) -> Any:
+        number, frames = planned
+        return self._batch(self.buckets[number], frames, (self.seed, epoch))
 
     def _check_stop(self) -> None:
         """Obey a request to stop; of several processes all do after the same step."""
@@ -229,16 +236,14 @@ class Trainer:
     def _validate(self, params: Any) -> tuple[float, float]:
         """Loss and RMSE; each process does its share of the frames."""
         validation, share = self.validation, self.devices.share(self.validation.n_frames)
-        alone = self.devices.size == 1
-        predicted = predict(self._forces, params, validation, self.evaluation_shape, share, stops=alone)
-        bead = slice(None) if alone else validation.beads.take(share)[0]
-        pair, weight = (predicted[bead], validation.target[bead]), validation.bead_weight
-        total, sum_of_weights, squares, components = self.devices.add(
-            [
-                *mean_loss(*pair, None if weight is None else weight[bead], self.config.huber_delta),
-                *mean_loss(*pair, None, None),
-            ]
-        ).tolist()
+        sums = np.zeros(4)
+        found = predictions(
+            [partial(self._forces, params)], validation, self.evaluation_shape, share, stops=self.devices.size == 1
+        )
+        for frames, (predicted,) in found:
+            pair, weight = (predicted, validation.store.target(frames)), validation.bead_weight(frames)
+            sums += [*mean_loss(*pair, weight, self.config.huber_delta), *mean_loss(*pair, None, None)]
+        total, sum_of_weights, squares, components = self.devices.add(sums.tolist()).tolist()
         return total / sum_of_weights, math.sqrt(squares / components)
 
     def _judge_start(self) -> None:
@@ -270,7 +275,8 @@ class Trainer:
         for name, value in row.items():
             position.history[name].append(value)
         if self.devices.is_primary:
-            self.on_epoch(row)
+            self.on_epoch({**row, **self._epoch_clock.row(self.training.n_frames / self.n_steps)})
+        self._epoch_clock = Clock()
         self._keep(candidate, loss)
         position.epoch += 1
         best = self.arrays.best

@@ -89,7 +89,9 @@ def world(make_protein, tmp_path_factory):
     config = configure("hybrid", epochs=3, batch_size=7, keep_best=2, checkpoint_every_s=0,
                        fine_tuning={"epochs": 6, "learning_rate": 0.01})  # fmt: skip
     fit_stage(folder, config, folder)
-    write_config(config, folder / "config.yaml")
+    # The processes read frames from files, the one that they are compared with has them in memory.
+    from_files = config.train.model_copy(update={"memory_MB": 0.0})
+    write_config(config.model_copy(update={"train": from_files}), folder / "config.yaml")
     return folder, config
 
 

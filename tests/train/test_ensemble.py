@@ -25,7 +25,7 @@ def test_disagreement_is_what_committees_gain(frames):
     """Mean square error of members = that of their mean + their spread about it (Krogh & Vedelsby, NIPS 1994)."""
     random = np.random.default_rng(0)
     forces = frames.target + random.normal(scale=[[[1.0]], [[2.0]], [[0.5]]], size=(3, *frames.target.shape))
-    found = describe(frames, forces, EnsembleConfig(members=3))
+    found = describe(frames, [(np.arange(frames.n_frames), forces)], EnsembleConfig(members=3))
     spread = found["disagreement"] ** 2 * 2 / 3
     assert np.mean(np.square(found["rmse_members"])) == pytest.approx(found["rmse_mean"] ** 2 + spread, rel=1e-9)
     parts = found["per_protein"].values()
@@ -37,7 +37,7 @@ def test_the_frame_that_members_disagree_about_is_found(frames):
     forces = np.zeros((2, *frames.target.shape))
     bead, _ = frames.beads.take(np.array([43]))
     forces[1, bead] = 3.0
-    found = describe(frames, forces, EnsembleConfig(members=2))
+    found = describe(frames, [(np.arange(frames.n_frames), forces)], EnsembleConfig(members=2))
     first = found["largest"][0]
     assert (first["protein"], first["frame"]) == ("short", 3)
     assert first["disagreement"] == pytest.approx(3.0 / np.sqrt(2))

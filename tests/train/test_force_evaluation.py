@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from cgloop.train.evaluate import evaluate_forces, force_metrics, rmse_difference, trajectory_blocks
+from cgloop.train.evaluate import (
+    ForceTally,
+    evaluate_forces,
+    metric_sums,
+    metrics_of,
+    rmse_difference,
+    trajectory_blocks,
+)
 from cgloop.train.loader import FrameSet
 
 
@@ -12,6 +19,15 @@ def frames(make_protein):
     return FrameSet(
         [make_protein("long", "0 7 4 7 0", frames=40, noise=1.0), make_protein("short", "7 2", frames=12, seed=2)], 9.0
     )
+
+
+def force_metrics(predicted, reference):
+    return metrics_of(metric_sums(predicted, reference).sum(axis=0))
+
+
+def difference(a, b, reference, block, seed):
+    squares = [np.bincount(block, weights=np.sum((x - reference) ** 2, axis=1)) for x in (a, b)]
+    return rmse_difference(np.stack(squares), 3.0 * np.bincount(block), seed)
 
 
 def test_metrics_of_known_deviations():
@@ -62,20 +78,20 @@ def test_bootstrap_error_is_that_of_independent_blocks():
     n = 4000
     reference = np.zeros((n, 3))
     a, b = random.standard_normal((n, 3)), 2.0 * random.standard_normal((n, 3))
-    found = rmse_difference(a, b, reference, np.arange(n) // 20, seed=0)
+    found = difference(a, b, reference, np.arange(n) // 20, seed=0)
     # RMSE of N normal components of deviation s has the standard error s/sqrt(2N).
     expected = 1.96 * np.sqrt(1 + 4) / np.sqrt(2 * 3 * n)
     assert found["blocks"] == 200
     assert found["value"] == pytest.approx(-1.0, abs=0.05)
     assert found["error"] == pytest.approx(expected, rel=0.2)
-    assert found == rmse_difference(a, b, reference, np.arange(n) // 20, seed=0)
+    assert found == difference(a, b, reference, np.arange(n) // 20, seed=0)
 
 
 def test_what_is_common_to_both_cancels_in_the_difference():
     random = np.random.default_rng(2)
     reference = 10.0 * random.standard_normal((2000, 3))
     a = 0.1 * random.standard_normal((2000, 3))
-    found = rmse_difference(a, np.zeros_like(a), reference, np.arange(2000) // 20, seed=0)
+    found = difference(a, np.zeros_like(a), reference, np.arange(2000) // 20, seed=0)
     single = 1.96 * 10 / np.sqrt(2 * 6000)
     assert found["error"] < 0.1 * single
 
@@ -85,8 +101,8 @@ def test_correlated_frames_widen_the_error():
     scale = np.repeat(random.uniform(0.5, 2.0, 100), 20)[:, None]
     a = scale * random.standard_normal((2000, 3))
     zero = np.zeros_like(a)
-    in_blocks = rmse_difference(a, zero, zero, np.arange(2000) // 20, seed=0)["error"]
-    as_if_independent = rmse_difference(a, zero, zero, np.arange(2000), seed=0)["error"]
+    in_blocks = difference(a, zero, zero, np.arange(2000) // 20, seed=0)["error"]
+    as_if_independent = difference(a, zero, zero, np.arange(2000), seed=0)["error"]
     assert in_blocks > 1.5 * as_if_independent
 
 
@@ -94,7 +110,11 @@ def test_table_per_residue_type_and_bead(frames):
     random = np.random.default_rng(4)
     full = frames.reference + random.standard_normal(frames.reference.shape).astype(np.float32)
     prior = (0.5 * frames.reference).astype(np.float32)
-    table = evaluate_forces(frames, full, prior, split="test", seed=0)
+    tally = ForceTally(frames, ["full", "prior-only", "zero"])
+    for chosen in np.array_split(np.arange(frames.n_frames), 3):
+        bead, _ = frames.beads.take(chosen)
+        tally.add(chosen, {"full": full[bead], "prior-only": prior[bead], "zero": 0 * prior[bead]})
+    table = evaluate_forces(tally, split="test", seed=0)
     assert table["split"] == "test"
     assert table["n_frames"] == 52
     assert table["frames_per_protein"] == {"long": 40, "short": 12}
@@ -110,3 +130,20 @@ def test_table_per_residue_type_and_bead(frames):
     own = slice(0, 200)
     expected = np.sqrt(np.mean((full[own] - frames.reference[own]).reshape(40, 5, 3) ** 2, axis=(0, 2)))
     np.testing.assert_allclose(bead["rmse"]["full"], expected, rtol=1e-5)
+
+
+def test_whole_proteins_are_resampled_where_they_are_held_out(frames):
+    """Two proteins, one much better than the other: the error over proteins spans both, that over blocks does not."""
+    errors = np.where(frames.protein == 0, 0.5, 3.0)[np.repeat(np.arange(frames.n_frames), frames.beads.counts)]
+    full = frames.reference + errors[:, None]
+    found = []
+    for whole in (False, True):
+        tally = ForceTally(frames, ["full", "prior-only", "zero"], whole)
+        zero = np.zeros_like(full)
+        tally.add(np.arange(frames.n_frames), {"full": full, "prior-only": frames.reference + 1.0, "zero": zero})
+        found.append(tally.difference(seed=0))
+    assert [one["resampled"] for one in found] == ["blocks of trajectories", "proteins"]
+    assert found[1]["blocks"] == 2
+    # A quarter of the draws each is one protein twice.
+    assert found[1]["error"] == pytest.approx(0.5 * (3.0 - 0.5), rel=1e-5)
+    assert found[0]["error"] < 0.5 * found[1]["error"]

@@ -5,12 +5,11 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from toy_forces import CUTOFF_A, pair_forces, start
+from toy_forces import CUTOFF_A, pair_forces, predict, start
 
 from cgloop import interrupt
 from cgloop.config.train import TrainConfig
 from cgloop.errors import Interrupted
-from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet
 from cgloop.train.phases import run_phases
 from cgloop.train.trainer import Trainer

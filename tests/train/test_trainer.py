@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_forces import CUTOFF_A, pair_forces, start
+from toy_forces import CUTOFF_A, pair_forces, predict, start
 
 from cgloop import interrupt
 from cgloop.config.optimizer import GroupConfig
 from cgloop.config.train import TrainConfig
 from cgloop.errors import Interrupted, UserError
-from cgloop.train.evaluate import predict
 from cgloop.train.loader import FrameSet
 from cgloop.train.trainer import MAX_DIVERGENCES, Trainer
 
@@ -153,7 +152,8 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(ma
     noise = np.random.default_rng(0).normal(size=protein.forces.shape).astype(np.float32)
     frames = [FrameSet([protein.select(split=s)], CUTOFF_A) for s in ("train", "validation")]
     for part, split in zip(frames, (0, 1), strict=True):
-        part.set_target(noise[protein.split == split].reshape(-1, 3))
+        wanted = noise[protein.split == split].reshape(-1, 3)
+        part.subtract([(np.arange(part.n_frames), part.reference - wanted)])
     config = CONFIG.model_copy(update={"epochs": 200, "learning_rate": 0.1, "patience_epochs": 5})
     result = trainer(frames, tmp_path, config).run()
     position = result.position
