@@ -26,8 +26,18 @@ def process_rank() -> int:
     return 0
 
 
+_verbosity = 0
+
+
+def verbosity() -> int:
+    """What `setup_logging` was last told."""
+    return _verbosity
+
+
 def setup_logging(verbosity: int = 0) -> None:
     """Log lines of `cgloop` to stderr: warnings (-1), what happens (0), details (1)."""
+    global _verbosity
+    _verbosity = verbosity
     root = logging.getLogger("cgloop")
     root.setLevel(logging.DEBUG)
     root.propagate = False

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cgloop.allocator import share_memory
-from cgloop.console import log_to_file, setup_logging
+from cgloop.console import log_to_file, setup_logging, verbosity
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.world import World, initialize_world, launched
 from cgloop.interrupt import check_stop, stop_on_signals, stop_requested
@@ -31,8 +31,8 @@ from cgloop.interrupt import check_stop, stop_on_signals, stop_requested
 log = logging.getLogger("cgloop.executors")
 
 POLL_S = 0.2
-OUTCOME, LOG = "CGLOOP_OUTCOME_FILE", "CGLOOP_LOG_FILE"
-"""Variables that tell a task where to write how it ended, if not well, and its log."""
+OUTCOME, LOG, VERBOSITY = "CGLOOP_OUTCOME_FILE", "CGLOOP_LOG_FILE", "CGLOOP_VERBOSITY"
+"""Variables that tell a task where to write how it ended, if not well, and its log, and how much to say."""
 
 
 def tasks_of_job() -> int:
@@ -71,7 +71,9 @@ def run_on_tasks(tasks: int, module: str, arguments: Sequence[str], folder: Path
     check_stop()
     # A name that was never asked for: a network file system may remember for a minute that a file is not there.
     outcome = folder.resolve() / f".outcome-{uuid.uuid4().hex}.json"
-    environment = {**os.environ, OUTCOME: str(outcome), **({LOG: str(log_file.resolve())} if log_file else {})}
+    environment = {**os.environ, OUTCOME: str(outcome), VERBOSITY: str(verbosity())}
+    if log_file:
+        environment[LOG] = str(log_file.resolve())
     command = srun_command(tasks, [sys.executable, "-m", module, *arguments])
     log.info("%s on %d tasks", module, tasks)
     try:
@@ -109,7 +111,7 @@ def run_task(work: Callable[[World], object]) -> int:
         The exit code of the process, unless it has to leave at once.
     """
     share_memory()
-    setup_logging()
+    setup_logging(int(os.environ.get(VERBOSITY, "0")))
     with stop_on_signals():
         try:
             world = initialize_world()

@@ -163,3 +163,18 @@ def test_two_processes_meet_by_explicit_variables(environment, free_port):
         "rank 0 of 2, primary True, devices 1 of 2, sum 3.0, any True False",
         "rank 1 of 2, primary False, devices 1 of 2, sum 3.0, any True False",
     ], outputs
+
+
+@pytest.mark.parametrize(("verbosity", "said"), [(-1, False), (0, True)])
+def test_tasks_say_as_much_as_the_process_that_leads(
+    environment, repository, tmp_path, monkeypatch, capfd, verbosity, said
+):
+    """With a launcher in place of srun that starts one task."""
+    launcher = tmp_path / "srun"
+    launcher.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n')
+    launcher.chmod(0o755)
+    environment({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(repository)})
+    monkeypatch.setattr("cgloop.console._verbosity", verbosity)
+    launch.run_on_tasks(1, "tests.executors.worker", [str(tmp_path), "meet"], tmp_path)
+    assert (tmp_path / "0.txt").read_text().startswith("rank 0 of 1")
+    assert ("met 1" in capfd.readouterr().err) == said
