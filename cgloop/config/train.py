@@ -31,9 +31,14 @@ class TrackingConfig(Section):
 class EnsembleConfig(Section):
     """Several trainings of the same model, whose disagreement tells where data decide little."""
 
-    members: int = Field(1, ge=1, le=64, description="trainings, one after the other; the first is the model")
+    members: int = Field(1, ge=1, le=64, description="trainings; the first is the model")
     kind: Literal["seeds", "bootstrap"] = Field(
         "seeds", description="bootstrap: members also have frames of their own, drawn in blocks of each trajectory"
+    )
+    how: Literal["auto", "sequential", "vmapped"] = Field(
+        "auto",
+        description="vmapped: all members in one step of one device, equal to those alone up to rounding; "
+        "auto: where a member would leave a GPU idle",
     )
 
 

@@ -87,12 +87,12 @@ class ChemtrainTrainer(Trainer):
         super().__init__(*arguments, **more)
         self._energy = energy
 
-    def _batch(self, bucket: Bucket, frames: np.ndarray, noise: tuple[int, int] | None = None) -> Any:
+    def batch(self, bucket: Bucket, frames: np.ndarray, noise: tuple[int, int] | None = None) -> Any:
         return stacked_frames(self.training, frames, bucket, noise)
 
     def _compile_step(self, bucket: Bucket) -> Any:
         step = ChemtrainStep(self._energy, self.optimizer, self.config, self.scale, self.folder / "chemtrain")
-        step(self.arrays.state, self._batch(bucket, bucket.frames[:1]))
+        step(self.arrays.state, self.batch(bucket, bucket.frames[:1]))
         return step
 
 

@@ -4,11 +4,13 @@ Members have seeds of their own, for the random network and the order of frames.
 of its own: blocks of consecutive frames of each trajectory are drawn with replacement (Künsch 1989,
 doi:10.1214/aos/1176347265), a block that was drawn twice weighing twice. The first member is the model and sees all
 frames.
+
+They are trained one after the other, or at the same time in one compiled step (`lanes`).
 """
 
 import copy
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,17 @@ import jax
 import numpy as np
 
 from cgloop.config.train import EnsembleConfig
+from cgloop.errors import UserError
 from cgloop.model.hybrid import init_params
 from cgloop.residues import RESIDUES
 from cgloop.train.evaluate import predictions, trajectory_blocks
+from cgloop.train.lanes import can_share_steps, is_small, run_in_lanes
 from cgloop.train.loader import FrameSet
-from cgloop.train.phases import run_phases
+from cgloop.train.phases import Member, run_phases
+from cgloop.train.position import TrainResult
 from cgloop.train.task import Task
+
+OnEpoch = Callable[[dict[str, float]], None]
 
 log = logging.getLogger("cgloop.train")
 
@@ -38,12 +45,41 @@ def train_members(task: Task, folder: Path) -> list[dict[str, Any]]:
     members = []
     for number in range(1, task.config.train.ensemble.members):
         log.info("member %d of %d", number + 1, task.config.train.ensemble.members)
-        own = member_task(task, number)
-        result = run_phases(
-            own.make_trainer, own.config.train, own.trained, folder / f"member_{number}", own.fingerprint
-        )
+        (result,) = run_phases([_member(member_task(task, number), folder, number)], task.config.train)
         members.append(result.params)
     return members
+
+
+def train_in_lanes(task: Task, folder: Path, on_epoch: OnEpoch) -> list[TrainResult]:
+    """All members at the same time, in the steps of one compiled function (`lanes`); the model's is the first."""
+    n_members = task.config.train.ensemble.members
+    log.info("%d members in lanes of one step", n_members)
+    own = [member_task(task, number) for number in range(1, n_members)]
+    first = Member(partial(task.make_trainer, on_epoch=on_epoch), task.trained, folder, task.fingerprint)
+    others = [_member(one, folder, number) for number, one in enumerate(own, start=1)]
+    return run_phases([first, *others], task.config.train, run_in_lanes)
+
+
+def _member(task: Task, folder: Path, number: int) -> Member:
+    return Member(task.make_trainer, task.trained, folder / f"member_{number}", task.fingerprint)
+
+
+def wants_lanes(task: Task, folder: Path) -> bool:
+    """Whether members are trained at the same time on one device.
+
+    Raises:
+        UserError: `how: vmapped`, but something stands against it.
+    """
+    config = task.config.train
+    if config.ensemble.members == 1 or config.ensemble.how == "sequential":
+        return False
+    trainer = Member(task.make_trainer, task.trained, folder, task.fingerprint).trainer(config.phases[0], [])
+    reason = can_share_steps(trainer)
+    if config.ensemble.how == "vmapped":
+        if reason is not None:
+            raise UserError(f"`train.ensemble.how: vmapped` is not possible because {reason}", remedy="use `how: auto`")
+        return True
+    return reason is None and is_small(trainer, config.ensemble.members)
 
 
 def member_task(task: Task, number: int) -> Task:

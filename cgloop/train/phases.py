@@ -6,6 +6,7 @@ that a stop in any phase is continued to the bit.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +20,59 @@ MakeTrainer = Callable[..., Trainer]
 """Of config, params, folder, fingerprint, phase and first_epoch."""
 
 
-def run_phases(make: MakeTrainer, config: TrainConfig, params: Any, folder: Path, fingerprint: str) -> TrainResult:
-    """Train through all phases of a config.
+@dataclass(frozen=True)
+class Member:
+    """A training through all phases.
 
-    Args:
+    Attributes:
         make: a Trainer of everything that the phases share.
-        config: with or without `fine_tuning`.
         params: where the first phase starts.
         folder: of the checkpoints; later phases have a folder in it.
         fingerprint: of all inputs.
     """
-    results: list[TrainResult] = []
-    for number, phase in enumerate(config.phases, start=1):
-        if number > 1:
-            log.info("phase %d: %s from epoch %d of phase 1", number, phase.optimizer, results[-1].position.best_epoch)
-        trainer = make(
+
+    make: MakeTrainer
+    params: Any
+    folder: Path
+    fingerprint: str
+
+    def trainer(self, phase: TrainConfig, done: Sequence[TrainResult]) -> Trainer:
+        """Of the phase that comes after those that are done."""
+        number = len(done) + 1
+        if done:
+            log.info("phase %d: %s from epoch %d of phase 1", number, phase.optimizer, done[-1].position.best_epoch)
+        return self.make(
             config=phase,
-            params=params,
-            folder=folder if number == 1 else folder / f"phase_{number}",
-            fingerprint=fingerprint if number == 1 else f"{fingerprint}, phase {number}",
+            params=done[-1].params if done else self.params,
+            folder=self.folder / f"phase_{number}" if done else self.folder,
+            fingerprint=f"{self.fingerprint}, phase {number}" if done else self.fingerprint,
             phase=number,
-            first_epoch=sum(result.position.epoch for result in results),
+            first_epoch=sum(result.position.epoch for result in done),
         )
-        results.append(trainer.run())
-        params = results[-1].params
-    return joined(results, config.keep_best)
+
+
+def one_after_the_other(trainers: Sequence[Trainer]) -> list[TrainResult]:
+    return [trainer.run() for trainer in trainers]
+
+
+def run_phases(
+    members: Sequence[Member],
+    config: TrainConfig,
+    run: Callable[[Sequence[Trainer]], list[TrainResult]] = one_after_the_other,
+) -> list[TrainResult]:
+    """Train members through all phases of a config.
+
+    Args:
+        members: trained in each phase before the next begins.
+        config: with or without `fine_tuning`.
+        run: trains to the end of a phase.
+    """
+    results: list[list[TrainResult]] = [[] for _ in members]
+    for phase in config.phases:
+        found = run([member.trainer(phase, done) for member, done in zip(members, results, strict=True)])
+        for done, result in zip(results, found, strict=True):
+            done.append(result)
+    return [joined(done, config.keep_best) for done in results]
 
 
 def joined(results: Sequence[TrainResult], keep: int = 1) -> TrainResult:

@@ -12,9 +12,9 @@ import jax
 from cgloop.allocator import keep_memory
 from cgloop.config.root import Config
 from cgloop.executors.world import World
-from cgloop.train.ensemble import train_members
+from cgloop.train.ensemble import train_in_lanes, train_members, wants_lanes
 from cgloop.train.files import Place
-from cgloop.train.phases import run_phases
+from cgloop.train.phases import Member, run_phases
 from cgloop.train.position import Position, TrainResult
 from cgloop.train.results import judge, summarise, write_results
 from cgloop.train.task import Task, prepare_task
@@ -64,9 +64,9 @@ def train_stage(
     if task.is_empty:
         log.info("nothing to train: the energy is the prior alone")
         result = TrainResult(task.trained, Position(""), "nothing to train", {})
+        members: list[dict[str, Any]] = []
     else:
-        result = _train(task, out)
-    members = [] if task.is_empty else train_members(task, out / "checkpoints")
+        result, members = _train(task, out)
     if not world.is_primary:
         task.sets.close()
     world.barrier("trained")
@@ -85,11 +85,17 @@ def train_stage(
     return summary
 
 
-def _train(task: Task, out: Path) -> TrainResult:
-    config = task.config.train
+def _train(task: Task, out: Path) -> tuple[TrainResult, list[dict[str, Any]]]:
+    """The model, and trained parameters of further members of an ensemble."""
+    config, folder = task.config.train, out / "checkpoints"
     if jax.process_index() > 0:
-        return run_phases(task.make_trainer, config, task.trained, out / "checkpoints", task.fingerprint)
+        (result,) = run_phases([Member(task.make_trainer, task.trained, folder, task.fingerprint)], config)
+        return result, train_members(task, folder)
     settings = config.model_dump(mode="json", exclude={"tracking"})
     with Tracker(out, config.tracking, task.config.run.name, settings) as tracker:
+        if wants_lanes(task, folder):
+            result, *others = train_in_lanes(task, folder, tracker.write)
+            return result, [one.params for one in others]
         make = partial(task.make_trainer, on_epoch=tracker.write)
-        return run_phases(make, config, task.trained, out / "checkpoints", task.fingerprint)
+        (result,) = run_phases([Member(make, task.trained, folder, task.fingerprint)], config)
+    return result, train_members(task, folder)

@@ -8,7 +8,7 @@ order unless XLA_FLAGS contains --xla_gpu_deterministic_ops=true).
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -33,7 +33,7 @@ from cgloop.train.optimizers import make_optimizer, own_average, require_groups
 from cgloop.train.position import Arrays, Clock, Position, TrainResult
 from cgloop.train.prefetch import ahead
 from cgloop.train.schedules import learning_rate_schedule
-from cgloop.train.step import ForceFunction, Objective, initial_state, make_train_step
+from cgloop.train.step import ForceFunction, Objective, StepResult, TrainState, initial_state, make_train_step
 
 log = logging.getLogger("cgloop.train")
 
@@ -89,7 +89,7 @@ class Trainer:
         require_groups(config, params)
         self.config, self.seed, self.folder, self.on_step = config, seed, folder, on_step
         self.on_epoch = on_epoch
-        self._compiled = {} if compiled is None else compiled
+        self.compiled = {} if compiled is None else compiled
         self.training, self.validation, self.evaluation_shape = training, validation, evaluation_shape
         self.finish, self.phase, self.first_epoch = finish, phase, first_epoch
         self.devices = Devices() if devices is None else devices
@@ -108,11 +108,13 @@ class Trainer:
         self.optimizer = make_optimizer(config, self.schedule, self.scale)
         objective = Objective(forces, self.scale, config.huber_delta, config.gammas, network, restraint)
         average, axis = own_average(config), self.devices.axis
-        self._step = make_train_step(objective, self.optimizer, config.ema_decay, average, axis)
+        self.step = make_train_step(objective, self.optimizer, config.ema_decay, average, axis)
         fresh = initial_state(params, self.optimizer)
         self._restore(Arrays(fresh, _copy(fresh), _copy(fresh.ema)), fingerprint)
         self.compile_s = 0.0
         self._started = self._saved = time.monotonic()
+        self._read: Callable[[], TrainState] | None = None
+        self._moved = False
         self._clock, self._epoch_clock = Clock(), Clock()
 
     def _restore(self, fresh: Arrays, fingerprint: str) -> None:
@@ -132,20 +134,24 @@ class Trainer:
     def _compile(self) -> None:
         start = time.monotonic()
         key = (self.phase, self.training.weight is None)
-        if key not in self._compiled:
-            self._compiled[key] = [self._compile_step(bucket) for bucket in self.buckets]
-        self._train_steps = self._compiled[key]
-        chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
-        batch = self.validation.batch(chosen, self.evaluation_shape)
-        self._forces(self._average(), batch.positions, batch.graph).block_until_ready()
+        if key not in self.compiled:
+            self.compiled[key] = [self._compile_step(bucket) for bucket in self.buckets]
+        self._train_steps = self.compiled[key]
+        self.warm_up()
         self.compile_s = time.monotonic() - start
         several = f" on {self.devices.n} devices" if self.devices.n > 1 else ""
         log.info("compiled in %.1f s: %d steps an epoch%s", self.compile_s, self.n_steps, several)
 
-    def _compile_step(self, bucket: Bucket) -> Step:
-        return self.devices.compile(self._step, self.arrays.state, self._batch(bucket, bucket.frames[:1]))
+    def warm_up(self) -> None:
+        """Compile what validates."""
+        chosen = np.arange(min(self.evaluation_shape.replicas, self.validation.n_frames))
+        batch = self.validation.batch(chosen, self.evaluation_shape)
+        self._forces(self._average(), batch.positions, batch.graph).block_until_ready()
 
-    def _batch(self, bucket: Bucket, frames: np.ndarray, noise: tuple[int, int] | None = None) -> Any:
+    def _compile_step(self, bucket: Bucket) -> Step:
+        return self.devices.compile(self.step, self.arrays.state, self.batch(bucket, bucket.frames[:1]))
+
+    def batch(self, bucket: Bucket, frames: np.ndarray, noise: tuple[int, int] | None = None) -> Any:
         """Frames as the steps of a bucket take them; noise as in `FrameSet.batch`."""
         return self.devices.batch(self.training, frames, bucket.shape, noise, bucket.parts)
 
@@ -156,14 +162,17 @@ class Trainer:
             Interrupted: somebody asked to stop; a checkpoint was written.
             UserError: the loss was not finite three times.
         """
-        if (stopped := self._finished()) is None:
+        if (stopped := self.finished()) is None:
             self._compile()
             shown = progress("train", total=self.config.epochs * self.n_steps, unit="step")
             with shown if self.devices.is_primary else nullcontext() as bar:
                 if bar is not None:
-                    bar.advance(self.position.epoch * self.n_steps + self.position.step)
+                    bar.advance(self.steps_done)
                 stopped = self._run(bar)
-            self._save()
+        return self.result(stopped)
+
+    def result(self, stopped: str) -> TrainResult:
+        """What came of it, when it has ended for this reason."""
         timing = {
             "compile_s": self.compile_s,
             "epoch_s": self._clock.work_s / max(self._clock.steps, 1) * self.n_steps,
@@ -174,24 +183,65 @@ class Trainer:
         return TrainResult(self.arrays.best, self.position, stopped, timing, self._read_kept())
 
     def _run(self, bar: Progress | None) -> str:
+        """Steps with the state of this training alone; returns why it ended."""
+        steps = self.steps(bar)
+        try:
+            number, batch = next(steps)
+            while True:
+                state, result = self._train_steps[number](self.arrays.state, batch)
+                self.arrays = self.arrays._replace(state=state)
+                number, batch = steps.send(jax.device_get(result))
+        except StopIteration as end:
+            return str(end.value)
+
+    def steps(self, bar: Progress | None) -> Generator[tuple[int, Any], StepResult, str]:
+        """Goes through the training: yields bucket and batch of each step, wants its result, returns why it ended.
+
+        Raises as `run`.
+        """
         try:
             if self.position.initial_loss is None:
                 self._judge_start()
-            while (stopped := self._finished()) is None:
-                if not (self._epoch(bar) and self._close_epoch()):
+            while (stopped := self.finished()) is None:
+                if not ((yield from self._epoch(bar)) and self._close_epoch()):
                     self._recover()
+            self._save()
         except Interrupted:
             self._save()
             raise
         return stopped
 
-    def _finished(self) -> str | None:
+    @property
+    def steps_done(self) -> int:
+        """Steps of this phase; what was repeated counts once."""
+        return self.position.epoch * self.n_steps + self.position.step
+
+    @property
+    def steps_left(self) -> int:
+        return self.config.epochs * self.n_steps - self.steps_done
+
+    def attach(self, read: Callable[[], TrainState]) -> None:
+        """From here on `read` gives the state after the last step, but for what `moved_state` tells."""
+        self._read, self._moved = read, True
+
+    def moved_state(self) -> TrainState | None:
+        """A state from which to go on that is not that of the last step, told once."""
+        moved, self._moved = self._moved, False
+        return self.arrays.state if moved else None
+
+    def _refresh(self) -> None:
+        """Bring `arrays` up to date."""
+        if self._read is not None and not self._moved:
+            self.arrays = self.arrays._replace(state=self._read())
+
+    def finished(self) -> str | None:
+        """Why the training has ended; None if it has not."""
         if self.position.epoch >= self.config.epochs:
             return "all epochs"
         waited = self.position.epoch - self.position.best_epoch
         return "no improvement" if waited >= self.config.patience_epochs else None
 
-    def _epoch(self, bar: Progress | None) -> bool:
+    def _epoch(self, bar: Progress | None) -> Generator[tuple[int, Any], StepResult, bool]:
         """The steps of an epoch that are still to do; False if one was not finite."""
         position, epoch = self.position, self._epoch_number - 1
         plan = epoch_plan(self.buckets, self.training.n_frames, self.seed, epoch)
@@ -203,15 +253,13 @@ class Trainer:
                 start = time.monotonic()
                 batch = next(batches)
                 waited = time.monotonic() - start
-                state, result = self._train_steps[bucket](self.arrays.state, batch)
-                self.arrays = self.arrays._replace(state=state)
-                sums, norm = jax.tree.map(lambda x: x.item(), jax.device_get(result))
+                sums, norm = jax.tree.map(lambda x: x.item(), (yield bucket, batch))
                 if not (math.isfinite(sums.total) and math.isfinite(norm)):
                     return False
                 position.add(sums, norm)
                 for clock in (self._clock, self._epoch_clock):
                     clock.add(time.monotonic() - start, waited)
-                self.on_step(int(state.step))
+                self.on_step(self.steps_done)
                 if bar is not None:
                     speed = self._clock.speed(self.training.n_frames / self.n_steps)
                     bar.advance(1, epoch=epoch + 1, loss=position.train_loss, val_rmse=rmse[0], frames_per_s=speed)
@@ -220,7 +268,7 @@ class Trainer:
 
     def _planned(self, epoch: int, planned: tuple[int, np.ndarray]) -> Any:
         number, frames = planned
-        return self._batch(self.buckets[number], frames, (self.seed, epoch))
+        return self.batch(self.buckets[number], frames, (self.seed, epoch))
 
     def _check_stop(self) -> None:
         """Obey a request to stop; of several processes all do after the same step."""
@@ -257,6 +305,7 @@ class Trainer:
 
     def _close_epoch(self) -> bool:
         """Validate and take stock; False if the validation loss is not finite."""
+        self._refresh()
         position, state = self.position, self.arrays.state
         candidate = self._average()
         loss, rmse = self._validate(candidate)
@@ -328,12 +377,14 @@ class Trainer:
         position.restart_epoch()
         good = self.devices.place(good)
         self.arrays = self.arrays._replace(state=_copy(good), good=good)
+        self._moved = True
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self._saved >= self.config.checkpoint_every_s:
             self._save()
 
     def _save(self) -> None:
+        self._refresh()
         now = time.monotonic()
         self.position.seconds += now - self._started
         self._started = now

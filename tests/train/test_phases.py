@@ -11,7 +11,7 @@ from cgloop import interrupt
 from cgloop.config.train import TrainConfig
 from cgloop.errors import Interrupted
 from cgloop.train.loader import FrameSet
-from cgloop.train.phases import run_phases
+from cgloop.train.phases import Member, run_phases
 from cgloop.train.trainer import Trainer
 
 CONFIG = TrainConfig(
@@ -50,7 +50,8 @@ def train(sets, folder, stop_after=None):
         seed=3, on_step=count,
     )  # fmt: skip
     try:
-        return run_phases(make, CONFIG, start(), folder, "test")
+        (result,) = run_phases([Member(make, start(), folder, "test")], CONFIG)
+        return result
     finally:
         interrupt.clear_stop()
 
