@@ -87,6 +87,7 @@ class Files:
             np.empty(int(beads.sum()), self._kind),
             np.empty(int(edges.sum()), self._kind),
         )
+        self._announce(shard, offsets, (12 + item) * beads + item * edges)
         b, e = np.cumsum([0, *beads]).tolist(), np.cumsum([0, *edges]).tolist()
         for i, (one, offset) in enumerate(zip(shard.tolist(), offsets.tolist(), strict=True)):
             row = slice(b[i], b[i + 1])
@@ -94,6 +95,13 @@ class Files:
                 GEOMETRY, one, [found.positions[row], found.degrees[row], found.senders[e[i] : e[i + 1]]], offset
             )
         return found
+
+    def _announce(self, shard: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> None:
+        """All reads of a batch are under way before the first is waited for; not every system can be told."""
+        if hasattr(os, "posix_fadvise"):
+            files = self._open[GEOMETRY]
+            for one, offset, size in zip(shard.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
+                os.posix_fadvise(files[one], offset, size, os.POSIX_FADV_WILLNEED)
 
     def reference(self, frames: np.ndarray) -> np.ndarray:
         return self._forces(REFERENCE, frames)
