@@ -30,6 +30,8 @@ def interleaved(function, *, seconds: float = 8.0, rounds: int = 40) -> tuple[fl
     return best[0], best[1]
 
 
+MATMUL_FLOPS = 2 * 1024**3
+
 ROWS: list[str] = []
 """Lines of the table that is printed at the end."""
 
@@ -37,7 +39,7 @@ ROWS: list[str] = []
 def pytest_terminal_summary(terminalreporter):
     """Print what the benchmarks of the model found."""
     if ROWS:
-        head = f"{'work':44s} {'edges':>6s} {'matmuls':>8s} {'ms':>9s} {'compile s':>9s} {'MB':>7s}"
+        head = f"{'work':44s} {'edges':>6s} {'matmuls':>8s} {'ms':>9s} {'compile s':>9s} {'MB':>7s} {'peak':>5s}"
         terminalreporter.write_line("\n".join(["", head, *ROWS]))
 
 
