@@ -115,16 +115,16 @@ def degenerate(kind: str, seed: int) -> np.ndarray:
     return x
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("single", [False, pytest.param(True, marks=pytest.mark.slow)])
+@settings(max_examples=20, deadline=None)
 @given(
     kind=st.sampled_from(
         ["coincident", "all in one point", "line", "back and forth", "partly straight", "nearly straight"]
     ),
     name=st.sampled_from(list(BY_NAME)),
-    single=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_degenerate_geometry_is_finite(kind, name, single, seed):
+def test_degenerate_geometry_is_finite(single, kind, name, seed):
     """Energies, forces and gradients by parameters, in both precisions."""
     x = degenerate(kind, seed).astype(np.float32 if single else np.float64)
     model, params, graph = world(BY_NAME[name], x)
