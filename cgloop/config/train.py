@@ -35,10 +35,10 @@ class EnsembleConfig(Section):
     kind: Literal["seeds", "bootstrap"] = Field(
         "seeds", description="bootstrap: members also have frames of their own, drawn in blocks of each trajectory"
     )
-    how: Literal["auto", "sequential", "vmapped"] = Field(
+    how: Literal["auto", "sequential", "vmapped", "devices"] = Field(
         "auto",
-        description="vmapped: all members in one step of one device, equal to those alone up to rounding; "
-        "auto: where a member would leave a GPU idle",
+        description="vmapped: all members in one step of one device, equal to those alone up to rounding; devices: the "
+        "same, spread over the devices of this process; auto: vmapped where a member would leave a GPU idle",
     )
 
 

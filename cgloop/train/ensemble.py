@@ -5,12 +5,12 @@ of its own: blocks of consecutive frames of each trajectory are drawn with repla
 doi:10.1214/aos/1176347265), a block that was drawn twice weighing twice. The first member is the model and sees all
 frames.
 
-They are trained one after the other, or at the same time in one compiled step (`lanes`).
+They are trained one after the other, or at the same time in one compiled step on one device or several (`lanes`).
 """
 
 import copy
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from cgloop.config.train import EnsembleConfig
 from cgloop.errors import UserError
 from cgloop.model.hybrid import init_params
 from cgloop.residues import RESIDUES
+from cgloop.train.devices import Devices
 from cgloop.train.evaluate import predictions, trajectory_blocks
 from cgloop.train.lanes import can_share_steps, is_small, run_in_lanes
 from cgloop.train.loader import FrameSet
@@ -50,36 +51,42 @@ def train_members(task: Task, folder: Path) -> list[dict[str, Any]]:
     return members
 
 
-def train_in_lanes(task: Task, folder: Path, on_epoch: OnEpoch) -> list[TrainResult]:
+def train_in_lanes(task: Task, folder: Path, devices: Sequence[jax.Device], on_epoch: OnEpoch) -> list[TrainResult]:
     """All members at the same time, in the steps of one compiled function (`lanes`); the model's is the first."""
     n_members = task.config.train.ensemble.members
-    log.info("%d members in lanes of one step", n_members)
+    on = f" on {len(devices)} devices" if len(devices) > 1 else ""
+    log.info("%d members in lanes of one step%s", n_members, on)
+    alone = {"devices": Devices(devices[:1])}
     own = [member_task(task, number) for number in range(1, n_members)]
-    first = Member(partial(task.make_trainer, on_epoch=on_epoch), task.trained, folder, task.fingerprint)
-    others = [_member(one, folder, number) for number, one in enumerate(own, start=1)]
-    return run_phases([first, *others], task.config.train, run_in_lanes)
+    first = Member(partial(task.make_trainer, on_epoch=on_epoch, **alone), task.trained, folder, task.fingerprint)
+    others = [_member(one, folder, number, **alone) for number, one in enumerate(own, start=1)]
+    return run_phases([first, *others], task.config.train, partial(run_in_lanes, devices=devices))
 
 
-def _member(task: Task, folder: Path, number: int) -> Member:
-    return Member(task.make_trainer, task.trained, folder / f"member_{number}", task.fingerprint)
+def _member(task: Task, folder: Path, number: int, **more: Any) -> Member:
+    make = partial(task.make_trainer, **more)
+    return Member(make, task.trained, folder / f"member_{number}", task.fingerprint)
 
 
-def wants_lanes(task: Task, folder: Path) -> bool:
-    """Whether members are trained at the same time on one device.
+def lane_devices(task: Task, folder: Path) -> list[jax.Device] | None:
+    """Devices on which members are trained at the same time; None if they come one after the other.
 
     Raises:
-        UserError: `how: vmapped`, but something stands against it.
+        UserError: `how: vmapped` or `how: devices`, but something stands against it.
     """
-    config = task.config.train
-    if config.ensemble.members == 1 or config.ensemble.how == "sequential":
-        return False
-    trainer = Member(task.make_trainer, task.trained, folder, task.fingerprint).trainer(config.phases[0], [])
-    reason = can_share_steps(trainer)
-    if config.ensemble.how == "vmapped":
-        if reason is not None:
-            raise UserError(f"`train.ensemble.how: vmapped` is not possible because {reason}", remedy="use `how: auto`")
-        return True
-    return reason is None and is_small(trainer, config.ensemble.members)
+    config, how = task.config.train, task.config.train.ensemble.how
+    if config.ensemble.members == 1 or how == "sequential":
+        return None
+    devices = jax.devices() if how == "devices" else jax.devices()[:1]
+    alone = {"devices": Devices(devices[:1])} if how == "devices" else {}
+    make = partial(task.make_trainer, **alone)
+    trainer = Member(make, task.trained, folder, task.fingerprint).trainer(config.phases[0], [])
+    reason = can_share_steps(trainer) if jax.process_count() == 1 else "several processes share the work"
+    if how == "auto":
+        return devices if reason is None and is_small(trainer, config.ensemble.members) else None
+    if reason is not None:
+        raise UserError(f"`train.ensemble.how: {how}` is not possible because {reason}", remedy="use `how: auto`")
+    return devices[: config.ensemble.members]
 
 
 def member_task(task: Task, number: int) -> Task:

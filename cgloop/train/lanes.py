@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cgloop.errors import Interrupted
 from cgloop.progress import progress
@@ -31,7 +32,7 @@ def can_share_steps(trainer: Trainer) -> str | None:
     if type(trainer) is not Trainer:
         return "`train.engine` has steps of its own"
     if trainer.devices.n > 1:
-        return "several devices share every batch"
+        return "several devices share every batch (`how: devices` gives each its own members)"
     if len(trainer.buckets) > 1:
         return "members meet the groups of `train.length_buckets` in different order"
     return None
@@ -43,8 +44,12 @@ def is_small(trainer: Trainer, members: int) -> bool:
     return not trainer.devices.small_pieces and members * bucket.parts * bucket.shape.edges <= SMALL_PAIRS
 
 
-def run_in_lanes(trainers: Sequence[Trainer]) -> list[TrainResult]:
+def run_in_lanes(trainers: Sequence[Trainer], devices: Sequence[jax.Device] | None = None) -> list[TrainResult]:
     """Train all to the end; they differ in parameters, seed, weights of frames and folder.
+
+    Args:
+        trainers: each of one device.
+        devices: over which the lanes are spread; default: the first.
 
     Raises:
         Interrupted: somebody asked to stop; each has written a checkpoint.
@@ -53,7 +58,7 @@ def run_in_lanes(trainers: Sequence[Trainer]) -> list[TrainResult]:
     stopped = [trainer.finished() for trainer in trainers]
     left = [number for number, reason in enumerate(stopped) if reason is None]
     if left:
-        lanes = _Lanes(trainers)
+        lanes = _Lanes(trainers, jax.devices()[:1] if devices is None else devices)
         total = sum(trainers[number].steps_left for number in left)
         with progress("train members", total=total, unit="step") as bar:
             runs = {number: trainers[number].steps(bar) for number in left}
@@ -100,26 +105,38 @@ def _interrupt(run: Run) -> None:
         run.throw(Interrupted("another member was asked to stop"))
 
 
-class _Lanes:
-    """The states of all members on the device, one lane each."""
+LANES = "lanes"
 
-    def __init__(self, trainers: Sequence[Trainer]):
-        self._trainers = trainers
+
+class _Lanes:
+    """The states of all members on the devices, one lane each; every device has the same number of lanes."""
+
+    def __init__(self, trainers: Sequence[Trainer], devices: Sequence[jax.Device]):
+        self._trainers, self._home = trainers, devices[0]
+        self._n = -(-len(trainers) // len(devices)) * len(devices)
         self._weighted = any(trainer.training.weight is not None for trainer in trainers)
-        self._states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(one.arrays.state for one in trainers))
+        mesh = Mesh(np.array(devices), (LANES,))
+        spread = NamedSharding(mesh, PartitionSpec(LANES))
+        first = trainers[0]
+        states = [one.arrays.state for one in trainers] + [first.arrays.state] * (self._n - len(trainers))
+        self._states = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *states), spread)
         self._read = jax.jit(lambda states, lane: jax.tree.map(lambda leaf: leaf[lane], states))
         self._write = jax.jit(
             lambda states, lane, one: jax.tree.map(lambda leaf, new: leaf.at[lane].set(new), states, one),
             donate_argnums=0,
+            out_shardings=spread,
         )
-        first = trainers[0]
         start = time.monotonic()
         one = self._full(first.batch(first.buckets[0], first.buckets[0].frames[:1]))
-        batches = jax.tree.map(lambda leaf: np.stack([leaf] * len(trainers)), one)
-        active = np.zeros(len(trainers), bool)
-        key = (first.phase, "lanes", self._weighted, len(trainers))
+        batches = jax.tree.map(lambda leaf: np.stack([leaf] * self._n), one)
+        active = np.zeros(self._n, bool)
+        key = (first.phase, "lanes", self._weighted, self._n, len(devices))
         if key not in first.compiled:
-            step = jax.jit(_mapped(first.step), donate_argnums=0)
+            mapped = jax.shard_map(
+                _mapped(first.step), mesh=mesh, in_specs=PartitionSpec(LANES), out_specs=PartitionSpec(LANES),
+                check_vma=False,
+            )  # fmt: skip
+            step = jax.jit(mapped, donate_argnums=0)
             first.compiled[key] = step.lower(self._states, batches, active).compile()
         self._step = first.compiled[key]
         for lane, trainer in enumerate(trainers):
@@ -128,16 +145,17 @@ class _Lanes:
         first.compile_s = time.monotonic() - start
 
     def _state_of(self, lane: int) -> TrainState:
-        state: TrainState = self._read(self._states, lane)
+        # On one device, where it is validated.
+        state: TrainState = jax.device_put(self._read(self._states, lane), self._home)
         return state
 
     def step(self, batches: dict[int, Batch]) -> dict[int, StepResult]:
         """A step of the lanes for which there are batches; the others keep their states."""
         for lane in batches:
             if (state := self._trainers[lane].moved_state()) is not None:
-                self._states = self._write(self._states, lane, state)
+                self._states = self._write(self._states, lane, jax.tree.map(np.asarray, state))
         any_batch = next(iter(batches.values()))
-        given = [self._full(batches.get(lane, any_batch)) for lane in range(len(self._trainers))]
+        given = [self._full(batches.get(lane, any_batch)) for lane in range(self._n)]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *given)
         active = np.array([lane in batches for lane in range(len(given))])
         self._states, results = self._step(self._states, stacked, active)

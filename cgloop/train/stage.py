@@ -12,7 +12,7 @@ import jax
 from cgloop.allocator import keep_memory
 from cgloop.config.root import Config
 from cgloop.executors.world import World
-from cgloop.train.ensemble import train_in_lanes, train_members, wants_lanes
+from cgloop.train.ensemble import lane_devices, train_in_lanes, train_members
 from cgloop.train.files import Place
 from cgloop.train.phases import Member, run_phases
 from cgloop.train.position import Position, TrainResult
@@ -93,8 +93,8 @@ def _train(task: Task, out: Path) -> tuple[TrainResult, list[dict[str, Any]]]:
         return result, train_members(task, folder)
     settings = config.model_dump(mode="json", exclude={"tracking"})
     with Tracker(out, config.tracking, task.config.run.name, settings) as tracker:
-        if wants_lanes(task, folder):
-            result, *others = train_in_lanes(task, folder, tracker.write)
+        if (devices := lane_devices(task, folder)) is not None:
+            result, *others = train_in_lanes(task, folder, devices, tracker.write)
             return result, [one.params for one in others]
         make = partial(task.make_trainer, on_epoch=tracker.write)
         (result,) = run_phases([Member(make, task.trained, folder, task.fingerprint)], config)

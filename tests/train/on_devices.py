@@ -20,6 +20,7 @@ from cgloop.model.allegro import AllegroSpec
 from cgloop.model.hybrid import Model, init_params, ml_forces
 from cgloop.train.chemtrain_engine import require_chemtrain
 from cgloop.train.devices import Devices
+from cgloop.train.lanes import run_in_lanes
 from cgloop.train.loader import FrameSet
 from cgloop.train.optimizers import make_optimizer
 from cgloop.train.step import Objective, initial_state, make_train_step
@@ -98,6 +99,16 @@ def other_engine() -> dict:
     return {"said": said, "loaded": loaded, "lent": hasattr(jax, "tree_map")}
 
 
+def members_on(n: int, folder: Path) -> list[dict]:
+    """Three members of an ensemble, spread over n devices."""
+    sets = [FrameSet([p.select(split=s) for p in proteins()], CUTOFF_A, 0.02) for s in ("train", "validation")]
+    config = CONFIG.model_copy(update={"length_buckets": 1})
+    make = partial(Trainer, jax.jit(pair_forces), start(), *sets, config, fingerprint="test")
+    alone, shape = Devices(jax.devices()[:1]), sets[1].shape(8)
+    trainers = [make(seed=seed, folder=folder / str(seed), evaluation_shape=shape, devices=alone) for seed in (3, 4, 5)]
+    return [one.position.history for one in run_in_lanes(trainers, jax.devices()[:n])]
+
+
 def main(folder: Path) -> dict:
     found = {"chemtrain": other_engine()}
     with jax.enable_x64(True):
@@ -105,6 +116,7 @@ def main(folder: Path) -> dict:
         for name, chosen in {"seven": [0, 41, 5, 60, 22, 50, 9], "three": [44, 1, 59]}.items():
             one, *others = (gradient_on(n, chosen, parts) for n, parts in ((1, 1), (2, 1), (4, 1), (2, 2)))
             found[name] = [float(np.abs(other - one).max() / np.abs(one).max()) for other in others]
+    found["members"] = {n: members_on(n, folder / f"members_{n}") for n in (1, 2)}
     found["training"] = {n: train_on(n, folder / str(n)) for n in (1, 2, 4)}
     try:
         train_on(4, folder / "stopped", stop_after=8)

@@ -47,6 +47,16 @@ def test_gradients_are_those_of_the_same_batch_on_one_device(found, batch):
     assert max(found[batch]) < 1e-13
 
 
+def test_members_side_by_side_on_devices_are_those_of_one_device(found):
+    """Three on two devices, one lane of which is empty."""
+    one, two = found["members"]["1"], found["members"]["2"]
+    assert len(two) == 3
+    for a, b in zip(two, one, strict=True):
+        for name, column in b.items():
+            np.testing.assert_allclose(a[name], column, rtol=1e-4, err_msg=name)
+    assert len({member["train_loss"][-1] for member in two}) == 3
+
+
 @pytest.mark.parametrize("devices", ["2", "4"])
 def test_a_training_is_that_of_one_device(found, devices):
     one, several = found["training"]["1"], found["training"][devices]
