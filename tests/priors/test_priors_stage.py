@@ -146,11 +146,14 @@ def test_the_smallest_proteins(example_h5, tmp_path, n_beads):
 
 
 def peak_of_fit(folder, n_proteins, config, monkeypatch):
-    """Largest traced memory of a fit to so many small proteins, bytes; and the size of their frames."""
+    """Largest traced memory of a fit to so many proteins, bytes; and the size of their frames.
+
+    What the manifest says of a protein takes 5 kB: frames are to weigh more than that.
+    """
     prepared, out = folder / f"data{n_proteins}", folder / f"out{n_proteins}"
     prepared.mkdir(parents=True)
     out.mkdir()
-    positions = random_chain(40, 50)
+    positions = random_chain(40, 200)
     for i in range(n_proteins):
         write_protein(prepared / f"p{i:03d}.h5", protein_of(positions), {})
     names = [f"p{i:03d}" for i in range(n_proteins)]
