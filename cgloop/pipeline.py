@@ -50,6 +50,7 @@ class Stage:
         resumable: `work` continues what an interrupted attempt left.
         lasting: names in its folder that serve the next attempt even if the inputs have changed.
         shared: the same in every cycle, so that a later cycle links to the earlier one's result.
+        reads_too: further earlier stages whose results it reads with this config.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stage:
     resumable: bool = False
     lasting: tuple[str, ...] = ()
     shared: bool = False
+    reads_too: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
 
 def _sections(*names: str) -> Callable[[Config], dict[str, Any]]:
@@ -107,6 +109,11 @@ def _export_settings(config: Config) -> dict[str, Any]:
     return {"temperature_K": config.data.temperature_K, "temperatures": config.priors.temperatures}
 
 
+def _ensemble(config: Config) -> tuple[str, ...]:
+    """The training beside what was exported of it: members are no part of a bundle."""
+    return ("train",) if config.train.ensemble.members > 1 else ()
+
+
 def _prep(context: Context, out: Path) -> None:
     from cgloop.prep.pipeline import prepare
 
@@ -148,7 +155,8 @@ def _parity(context: Context, out: Path) -> None:
 def _md(context: Context, out: Path) -> None:
     from cgloop.md.run import md_stage
 
-    md_stage(context.config, context.folder("export"), context.folder("prep"), out)
+    train_dir = context.folder("train") if _ensemble(context.config) else None
+    md_stage(context.config, context.folder("export"), context.folder("prep"), out, train_dir)
 
 
 def _validate(context: Context, out: Path) -> None:
@@ -186,7 +194,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
     Stage("export", ("prep", "priors", "train"), _export_settings, _export),
     Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
-    Stage("md", ("prep", "export", "parity"), _md_settings, _md),
+    Stage("md", ("prep", "export", "parity"), _md_settings, _md, reads_too=_ensemble),
     Stage("validate", ("prep", "train", "parity", "md"), _sections("validate", "md"), _validate),
     Stage("feedback", ("prep", "md"), lambda config: {}, _feedback),
 )
@@ -215,7 +223,7 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
         UserError: an earlier stage that it needs is not done, or a source is missing.
     """
     inputs: dict[str, Any] = {**stage.settings(context.config), "cgloop": cgloop.__version__}
-    for name in stage.needs:
+    for name in (*stage.needs, *stage.reads_too(context.config)):
         record = read_record(context.folder(name))
         if record is None:
             raise UserError(f"stage {name} is not done", where=context.folder(name), remedy=f"run `cgloop {name}`")

@@ -20,6 +20,7 @@ from cgloop.md.noise import Noise
 from cgloop.md.session import lammps_version
 from cgloop.md.system import Subject, System, TermForces, simulated_proteins, start_frames
 from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
+from cgloop.md.uncertainty import write_uncertainty
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, Params, term_forces
 from cgloop.residues import RESIDUES
@@ -28,28 +29,36 @@ from cgloop.stages import write_json
 log = logging.getLogger("cgloop.md")
 
 
-def md_stage(config: Config, bundle_dir: Path, dataset_dir: Path, out: Path) -> dict[str, Any]:
+def md_stage(
+    config: Config, bundle_dir: Path, dataset_dir: Path, out: Path, train_dir: Path | None = None
+) -> dict[str, Any]:
     """Run proteins through `minimize`, `nvt` and `nve`, and write `md.json` beside their folders.
+
+    Beside it is `uncertainty.json` if an ensemble was trained.
 
     Args:
         config: section `md`, which proteins among others, the temperature, the seed.
         bundle_dir: the model, as exported.
         dataset_dir: start frames, reference bond lengths.
         out: folder that exists.
+        train_dir: the training, whose ensemble is asked about the frames of `nvt`; None for none.
 
     Returns:
         Contents of `md.json`: what was asked, and what became of every replica.
 
     Raises:
-        UserError: damaged bundle or data set, unknown protein, no held-out frames of any.
+        UserError: damaged bundle or data set, unknown protein, no held-out frames of any, damaged ensemble.
         Interrupted: stopped on request.
     """
     bundle, reader = load_bundle(bundle_dir), DatasetReader.open(dataset_dir)
     compiled = compile_model(bundle.function, bundle.cutoff_A)
-    proteins, timing = {}, {}
+    proteins, timing, systems = {}, {}, {}
     for name in simulated_proteins(reader, config.md, config.data.temperature_K):
         subject = make_subject(config, bundle, compiled, reader, name)
+        systems[name] = subject.system
         proteins[name], timing[name] = _run_protein(config, bundle, subject, out / name)
+    if train_dir is not None:
+        write_uncertainty(train_dir, systems, out)
     result = {
         "temperature_K": config.md_temperature_K,
         "model_temperature_K": bundle.temperature_K,

@@ -10,7 +10,7 @@ import numpy as np
 from MDAnalysis.lib.formats.libdcd import DCDFile
 
 from cgloop.md.recorder import Clock, Snapshot
-from cgloop.md.system import System
+from cgloop.md.system import System, spread
 from cgloop.residues import RESIDUES
 from cgloop.units import FS_PER_PS
 
@@ -67,6 +67,26 @@ class TrajectoryWriter:
         for frame in frames.astype(np.float32):
             for row in rows:
                 self._files[row].write(frame[row], self._no_box)
+
+
+def read_evenly(folder: Path, n_beads: int, at_most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames float32 [F, N, 3] in Å, spread evenly over all that a `TrajectoryWriter` left, and the replica of each."""
+    paths = sorted(folder.glob("replica_*.dcd"))
+    counts = []
+    for path in paths:
+        with DCDFile(str(path)) as file:
+            counts.append(len(file))
+    total = sum(counts)
+    chosen = spread(total, at_most) if total > at_most else np.arange(total)
+    source = np.repeat(np.arange(len(paths)), counts)[chosen]
+    positions = np.empty((len(chosen), n_beads, 3), np.float32)
+    for number, path in enumerate(paths):
+        with DCDFile(str(path)) as file:
+            for row in np.flatnonzero(source == number):
+                file.seek(int(chosen[row] - sum(counts[:number])))
+                positions[row] = file.read().xyz
+    replicas = np.array([int(path.stem.removeprefix("replica_")) for path in paths], int)
+    return positions, replicas[source]
 
 
 def _allow_open_files(wanted: int) -> None:

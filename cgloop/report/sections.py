@@ -80,7 +80,7 @@ def _foremost_proteins(cycle: CycleFiles, rows: list[CheckRow]) -> list[str]:
 def _belongs(row: CheckRow, section: str) -> bool:
     if row.name == "structure.contacts":
         return section == "contacts"
-    return row.family == {"training": "forces"}.get(section, section)
+    return row.family in {"training": ("forces", "uncertainty")}.get(section, (section,))
 
 
 def _absence(section: Section, cycle: CycleFiles) -> str:

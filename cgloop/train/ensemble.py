@@ -129,6 +129,18 @@ def disagreement(task: Task, members: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
+def variance_over_members(forces: np.ndarray) -> np.ndarray:
+    """Square of the disagreement at each bead: the variance (n − 1) of a force component, mean over the three.
+
+    Args:
+        forces: [members, B, 3], kcal/mol/Å.
+
+    Returns:
+        float64 [B].
+    """
+    return forces.astype(np.float64).var(axis=0, ddof=1).mean(axis=-1)
+
+
 def describe(
     frames: FrameSet, forces: Iterable[tuple[np.ndarray, np.ndarray]], config: EnsembleConfig
 ) -> dict[str, Any]:
@@ -143,7 +155,7 @@ def describe(
     for chosen, given in forces:
         members = given.astype(np.float64)
         target = frames.store.target(chosen).astype(np.float64)
-        spread = members.var(axis=0, ddof=1).mean(axis=1)
+        spread = variance_over_members(members)
         own = np.repeat(np.arange(len(chosen)), frames.beads.counts[chosen])
         per_frame[chosen] = np.sqrt(np.bincount(own, weights=spread) / frames.beads.counts[chosen])
         bead, _ = frames.chain_beads.take(frames.protein[chosen])

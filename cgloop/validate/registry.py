@@ -1,7 +1,7 @@
 """All checks there are: gate, tables and pages are made from these declarations."""
 
 from cgloop.checks import Check
-from cgloop.validate import artifact, nve, nvt, stability, structure
+from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
 
 CHECKS: dict[str, Check] = {
     check.name: check
@@ -18,6 +18,7 @@ CHECKS: dict[str, Check] = {
         structure.CONTACTS,
         structure.Q,
         structure.RG,
+        uncertainty.DISAGREEMENT,
     )
 }
 

@@ -15,7 +15,7 @@ from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import progress
 from cgloop.stages import write_json
-from cgloop.validate import artifact, nve, nvt, stability, structure
+from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
 from cgloop.validate.controls import power_control, reference_control
 from cgloop.validate.gate import SCHEMA_VERSION
 from cgloop.validate.plots import ProteinPlots, plot_data
@@ -68,7 +68,7 @@ def validate_run(
 
     Args:
         config: limits, and the MD settings that the run was made with.
-        md_dir: holds `md.json` and `<protein>/<stage>/…`.
+        md_dir: holds `md.json`, `<protein>/<stage>/…`, and `uncertainty.json` if there is an ensemble.
         dataset_dir: the reference.
         parity_json: what parity found.
         train_dir: holds `forces.json`.
@@ -84,6 +84,7 @@ def validate_run(
     md = read_json(md_dir / "md.json", "run `cgloop md` again")
     parity = read_json(parity_json, "run `cgloop parity` again")
     forces = read_json(train_dir / "forces.json", "run `cgloop train` again")
+    ensemble = uncertainty.read_uncertainty(md_dir)
     reader = DatasetReader.open(dataset_dir)
     temperature = _temperature(md, md_dir)
     checks = [*artifact.parity_checks(parity, config.parity), artifact.force_error_check(forces)]
@@ -96,7 +97,8 @@ def validate_run(
             measured[name] = measure_protein(config, md, md_dir / name, reference, temperature)
             bar.advance(1)
     for name in names:
-        checks += _with_caveats(measured[name].checks, md["proteins"][name].get("untrained_types") or [], temperature)
+        own = [*measured[name].checks, *uncertainty.disagreement_checks(ensemble, name)]
+        checks += _with_caveats(own, md["proteins"][name].get("untrained_types") or [], temperature)
     metrics = jsonable(
         {
             "schema_version": SCHEMA_VERSION,
