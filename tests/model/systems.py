@@ -111,3 +111,13 @@ def random_rotation(seed: int) -> np.ndarray:
     matrix, upper = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     matrix = matrix * np.sign(np.diag(upper))
     return matrix * np.sign(np.linalg.det(matrix))
+
+
+def minus_slope(energy: Callable, x: np.ndarray, h: float = 1e-4) -> np.ndarray:
+    """−∂E/∂x of a function of positions by central differences of width h."""
+    slope = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[index] = h
+        slope[index] = (energy(x + step) - energy(x - step)) / (2 * h)
+    return -slope

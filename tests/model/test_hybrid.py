@@ -34,6 +34,7 @@ from tests.model.systems import (
     evaluate,
     evaluate_as_is,
     in_room,
+    minus_slope,
     random_rotation,
     small_model,
     small_params,
@@ -57,12 +58,7 @@ def test_forces_are_the_gradient_of_the_energy(energy_kind):
     params, x = small_params(model), chain(6, seed=4)
     graph = chain_graph(x)
     forces = evaluate(model, params, x, graph)[1]
-    numeric, h = np.zeros_like(x), 1e-4
-    for index in np.ndindex(x.shape):
-        step = np.zeros_like(x)
-        step[index] = h
-        up, down = (evaluate(model, params, x + sign * step, graph)[0][0] for sign in (1, -1))
-        numeric[index] = -(up - down) / (2 * h)
+    numeric = minus_slope(lambda x: evaluate(model, params, x, graph)[0][0], x)
     close(forces, numeric, 1e-6)
 
 

@@ -9,7 +9,7 @@ from MDAnalysis.lib.distances import calc_angles, calc_bonds, calc_dihedrals
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, init_params
 from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES, repulsion_potential, zero_prior
-from tests.model.systems import PRIOR, chain, chain_graph, evaluate, small_model
+from tests.model.systems import PRIOR, chain, chain_graph, evaluate, minus_slope, small_model
 
 PRIOR_ONLY = small_model("prior-only")
 
@@ -58,12 +58,7 @@ def test_forces_are_the_gradient_of_each_term(term):
     graph, params = chain_graph(x), prior_params(only(term))
     forces = evaluate(PRIOR_ONLY, params, x, graph)[1]
     assert np.max(np.abs(forces)) > 0.1
-    numeric, h = np.zeros_like(x), 1e-5
-    for index in np.ndindex(x.shape):
-        step = np.zeros_like(x)
-        step[index] = h
-        up, down = (evaluate(PRIOR_ONLY, params, x + sign * step, graph)[0][0] for sign in (1, -1))
-        numeric[index] = -(up - down) / (2 * h)
+    numeric = minus_slope(lambda x: evaluate(PRIOR_ONLY, params, x, graph)[0][0], x, h=1e-5)
     np.testing.assert_allclose(forces, numeric, atol=1e-6 * np.max(np.abs(forces)))
 
 
