@@ -1,9 +1,9 @@
-"""Force errors over epochs and over the number of training frames: python -m benchmarks.learning_curves CONFIG OUT
+"""Force errors over epochs and over the number of training frames: python -m benchmarks.learning_curves RUN OUT
 
-CONFIG is of a run whose `prep` is done. For each number of frames, evenly chosen from the training frames, priors are
-fitted and two models are trained from them, prior and network (`hybrid`) and network alone (`ml-only`), with as many
-steps whatever the number of frames. All are judged on the same test frames. OUT gets the trainings, those that are
-there are not repeated, and `learning-curves.json`.
+RUN is the directory or config of a run whose `prep` is done. For each number of frames, evenly chosen from the training
+frames, priors are fitted and two models are trained from them, prior and network (`hybrid`) and network alone
+(`ml-only`), with as many steps whatever the number of frames. All are judged on the same test frames. OUT gets the
+trainings, those that are there are not repeated, and `learning-curves.json`.
 """
 
 import json
