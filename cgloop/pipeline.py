@@ -89,7 +89,15 @@ def _prior_settings(config: Config) -> dict[str, Any]:
 
 
 def _md_settings(config: Config) -> dict[str, Any]:
-    return {**_sections("md")(config), "temperature_K": config.data.temperature_K, "seed": config.run.seed}
+    """The md section without what says only how work is done; scripts of the user's own by their content."""
+    md = config.md.model_dump(mode="json", exclude={"processes", "restart_every_ps", "lammps_inputs"})
+    if (folder := config.md.lammps_inputs) is not None:
+        md["lammps_inputs"] = {path.name: digest_file(path) for path in sorted(folder.glob("*.in"))}
+    return {"md": md, "temperature_K": config.data.temperature_K, "seed": config.run.seed}
+
+
+def _validate_settings(config: Config) -> dict[str, Any]:
+    return {**_sections("validate")(config), "md": _md_settings(config)["md"]}
 
 
 def _train_settings(config: Config) -> dict[str, Any]:
@@ -156,7 +164,7 @@ def _md(context: Context, out: Path) -> None:
     from cgloop.md.run import md_stage
 
     train_dir = context.folder("train") if _ensemble(context.config) else None
-    md_stage(context.config, context.folder("export"), context.folder("prep"), out, train_dir)
+    md_stage(context.config, context.folder("export"), context.folder("prep"), out, train_dir, context.run.log)
 
 
 def _validate(context: Context, out: Path) -> None:
@@ -194,8 +202,8 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
     Stage("export", ("prep", "priors", "train"), _export_settings, _export),
     Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
-    Stage("md", ("prep", "export", "parity"), _md_settings, _md, reads_too=_ensemble),
-    Stage("validate", ("prep", "train", "parity", "md"), _sections("validate", "md"), _validate),
+    Stage("md", ("prep", "export", "parity"), _md_settings, _md, resumable=True, reads_too=_ensemble),
+    Stage("validate", ("prep", "train", "parity", "md"), _validate_settings, _validate),
     Stage("feedback", ("prep", "md"), lambda config: {}, _feedback),
 )
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}

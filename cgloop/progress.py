@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 PLAIN_INTERVAL_S = 10.0
+PLAIN = "CGLOOP_PLAIN_PROGRESS"
+"""If this variable is set, a terminal gets lines, too: several processes cannot share its last line."""
 
 
 class Progress:
@@ -72,7 +75,7 @@ def progress(name: str, total: float, unit: str = "") -> Iterator[Progress]:
         total: amount of work, in `unit`.
         unit: shown after the numbers.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get(PLAIN):
         yield Progress(name, total, unit)
         return
     with _display() as bars:

@@ -65,8 +65,11 @@ def _absolute(config: Config, folder: Path) -> Config:
     train = config.train
     if train.start is not None:
         train = train.model_copy(update={"start": (folder / train.start).resolve()})
+    md = config.md
+    if md.lammps_inputs is not None:
+        md = md.model_copy(update={"lammps_inputs": (folder / md.lammps_inputs).resolve()})
     data = config.data.model_copy(update={"sources": sources})
-    return config.model_copy(update={"data": data, "train": train, "slurm": slurm})
+    return config.model_copy(update={"data": data, "train": train, "slurm": slurm, "md": md})
 
 
 def _explain(error: ValidationError, path: Path, tree: yaml.Node | None) -> UserError:

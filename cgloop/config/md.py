@@ -1,5 +1,8 @@
 """`md:` what the model has to survive in LAMMPS."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from cgloop.config.base import Section
@@ -18,6 +21,17 @@ class NVTConfig(Section):
     length_ps: float = Field(100.0, gt=0, description="per replica, after equilibration")
     equilibration_ps: float = Field(5.0, ge=0, description="run before, not analysed")
     friction_per_ps: float = Field(1.0, gt=0)
+    thermostat: Literal["langevin", "lammps-langevin", "csvr", "nose-hoover"] = Field(
+        "langevin",
+        description="langevin: ours, each replica with random numbers of its own; the others are LAMMPS's and couple "
+        "all atoms of a run: for one replica only",
+    )
+    coupling_time_ps: float = Field(0.1, gt=0, description="of csvr and nose-hoover")
+
+    @property
+    def conserves_momentum(self) -> bool:
+        """Whether the centre of mass stays at rest, which takes three degrees of freedom."""
+        return self.thermostat in ("csvr", "nose-hoover")
 
 
 class NVEConfig(Section):
@@ -41,10 +55,17 @@ class MonitorConfig(Section):
 class MDConfig(Section):
     """Replicas, lengths and limits of the LAMMPS runs."""
 
+    engine: Literal["lammps", "jax_md", "lmp"] = Field(
+        "lammps",
+        description="lammps: in this process, what a verdict is made from; jax_md: for pre-screening; lmp: an external "
+        "LAMMPS with pair_style chemtrain_deploy",
+    )
+    lmp_command: str = Field("lmp", description="of engine lmp, e.g. `srun /apps/lammps/bin/lmp`")
     replicas: int = Field(8, ge=1, le=1000, description="per protein; start from different held-out frames")
     proteins: list[str] | None = Field(None, description="default: those that have held-out frames, up to max_proteins")
     max_proteins: int = Field(8, ge=1, description="test part first, spread from the smallest to the largest protein")
     timestep_fs: float = Field(2.0, gt=0)
+    masses: Literal["residue"] | float = Field("residue", description="of a bead: its residue's, or this one, g/mol")
     temperature_K: float | None = Field(None, gt=0, description="default: the model's; others are reported, not gated")
     minimize: MinimizeConfig = MinimizeConfig()
     nvt: NVTConfig = NVTConfig()
@@ -54,10 +75,33 @@ class MDConfig(Section):
     monitors: MonitorConfig = MonitorConfig()
     crash_frames: int = Field(200, ge=2, description="steps kept before a crash")
     skin_A: float = Field(2.0, gt=0, description="neighbours are rebuilt when a bead moved half of it")
+    restart_every_ps: float = Field(20.0, gt=0, description="from there a run that was killed goes on")
+    processes: int = Field(1, ge=1, description="proteins side by side, each in a process of its own")
+    time_limit_minutes: float | None = Field(
+        None, gt=0, description="wall time of one process; replicas that are not done by then have failed"
+    )
+    lammps_inputs: Path | None = Field(
+        None, description="folder with scripts of your own, used instead of those of the same name that are shipped"
+    )
 
     @model_validator(mode="after")
     def _intervals_hold_steps(self):
         for name in ("dump_every_ps", "observe_every_ps"):
             if getattr(self, name) * 1000 < self.timestep_fs:
                 raise ValueError(f"`{name}` is shorter than one time step")
+        return self
+
+    @model_validator(mode="after")
+    def _thermostat_of_replicas(self):
+        if self.replicas > 1 and self.nvt.thermostat != "langevin":
+            raise ValueError(
+                f"`nvt.thermostat: {self.nvt.thermostat}` couples all atoms of a run, replicas would depend on each "
+                "other: set `replicas: 1`, or use `langevin`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _masses_are_positive(self):
+        if not isinstance(self.masses, str) and not self.masses > 0:
+            raise ValueError("`masses` is not positive")
         return self

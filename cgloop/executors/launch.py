@@ -25,14 +25,13 @@ from pathlib import Path
 from cgloop.allocator import share_memory
 from cgloop.console import log_to_file, setup_logging, verbosity
 from cgloop.errors import ExitCode, Interrupted, UserError
+from cgloop.executors.child import LOG, OUTCOME, VERBOSITY, mistake, told
 from cgloop.executors.world import World, initialize_world, launched
 from cgloop.interrupt import check_stop, stop_on_signals, stop_requested
 
 log = logging.getLogger("cgloop.executors")
 
 POLL_S = 0.2
-OUTCOME, LOG, VERBOSITY = "CGLOOP_OUTCOME_FILE", "CGLOOP_LOG_FILE", "CGLOOP_VERBOSITY"
-"""Variables that tell a task where to write how it ended, if not well, and its log, and how much to say."""
 
 
 def tasks_of_job() -> int:
@@ -128,8 +127,7 @@ def run_task(work: Callable[[World], object]) -> int:
             world.barrier("done")
             return ExitCode.PASS
         except UserError as error:
-            mistake = {"message": error.message, "where": str(error.where or ""), "remedy": error.remedy}
-            if not _write_outcome(mistake):
+            if not _write_outcome(mistake(error)):
                 print(f"error: {error}", file=sys.stderr)
             code = ExitCode.BAD_INPUT
         except Exception:
@@ -171,7 +169,4 @@ def _write_outcome(outcome: dict[str, str | None], wanted: bool = True) -> bool:
 def _read_outcome(path: Path) -> UserError | Interrupted | None:
     if not path.exists():
         return None
-    said = json.loads(path.read_text(encoding="utf-8"))
-    if "interrupted" in said:
-        return Interrupted(said["interrupted"])
-    return UserError(said["message"], where=said["where"] or None, remedy=said["remedy"])
+    return told(json.loads(path.read_text(encoding="utf-8")))

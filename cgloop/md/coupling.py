@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cgloop.interrupt import check_stop
 from cgloop.md.evaluation import Evaluate
 from cgloop.md.monitors import Monitor, Violation
 from cgloop.md.recorder import Recorder, Snapshot
@@ -14,8 +13,6 @@ from cgloop.md.thermostat import Langevin, kinetic_energy
 from cgloop.units import ACCELERATION, KB
 
 Observer = Callable[[Snapshot], None]
-
-STOP_CHECK_STEPS = 100
 
 
 class Coupling:
@@ -71,10 +68,25 @@ class Coupling:
         self._step: int | None = None
         self._refuge: np.ndarray | None = None
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What the next step depends on, beside positions and velocities; for `restore`."""
+        refuge = np.zeros(self._shape) if self._refuge is None else self._refuge
+        return {"alive": self.alive, "last_step": self.last_step, "refuge": refuge}
+
+    def restore(self, step: int, state: dict[str, np.ndarray], violations: Sequence[Violation]) -> None:
+        """Go on behind a step that another coupling has done.
+
+        Args:
+            step: its number.
+            state: of `state`.
+            violations: of replicas that are frozen.
+        """
+        self._step, self._refuge = step, state["refuge"]
+        self.alive, self.last_step = state["alive"].astype(bool), state["last_step"]
+        self.violations = {violation.row: violation for violation in violations}
+
     def __call__(self, step: int, atoms: Atoms, forces: np.ndarray) -> float:
         """See `session.ForceFunction`; changes positions and velocities, too."""
-        if step % STOP_CHECK_STEPS == 0:
-            check_stop()
         first = self._step is None
         # Every `run` begins by asking for forces again, without having moved anything.
         advanced = not first and step != self._step

@@ -3,23 +3,27 @@
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cgloop.config.md import MDConfig
+from cgloop.errors import Interrupted
+from cgloop.md.checkpoint import NAME as RESTART
+from cgloop.md.checkpoint import Checkpoint
 from cgloop.md.coupling import Coupling, Observer
+from cgloop.md.ending import Failure, StageResult, State, failed_at, failure_of, not_started, outcomes_of
+from cgloop.md.evaluation import Restartable
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, limits_of
 from cgloop.md.noise import Noise
 from cgloop.md.observables import ObservablesWriter, StageInfo
 from cgloop.md.recorder import Clock, CrashWriter, Recorder, Snapshot
-from cgloop.md.session import Session
-from cgloop.md.system import Subject, System
-from cgloop.md.thermostat import Langevin
+from cgloop.md.session import LammpsError, Moment, Session
+from cgloop.md.system import StartFrames, Subject, System
+from cgloop.md.thermostat import Langevin, lammps_fixes
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
 from cgloop.progress import Progress, progress
 from cgloop.units import FS_PER_NS, FS_PER_PS
@@ -28,6 +32,8 @@ log = logging.getLogger("cgloop.md")
 
 SECONDS_PER_DAY = 86400.0
 _PROGRESS_STEPS = 100
+RECORDER_MB = 256
+"""A recorder that holds more is not part of a checkpoint: a crash soon after a restart then shows fewer steps."""
 
 
 @dataclass(frozen=True)
@@ -50,43 +56,40 @@ class Plan:
     seed: int
     config: MDConfig
 
+    @property
+    def restart_steps(self) -> int:
+        """Steps between checkpoints; 0 for none: the state of LAMMPS's own thermostats cannot be restored exactly."""
+        if self.stage == "nvt" and self.config.nvt.thermostat != "langevin":
+            return 0
+        return max(1, round(self.config.restart_every_ps * FS_PER_PS / self.clock.timestep_fs))
 
-@dataclass(frozen=True, eq=False)
-class State:
-    """Replicas at one moment: ids [R], positions [R, N, 3] Å, velocities [R, N, 3] Å/fs."""
-
-    replicas: Sequence[int]
-    positions: np.ndarray
-    velocities: np.ndarray
+    def variables(self) -> dict[str, object]:
+        """What the LAMMPS script of the stage is filled in with."""
+        return {
+            "data_file": "system.data",
+            "timestep_fs": self.clock.timestep_fs,
+            "temperature_K": self.temperature_K,
+            "friction_per_ps": self.config.nvt.friction_per_ps,
+            "integrator": lammps_fixes(self.config.nvt, self.temperature_K, self.seed) if self.stage == "nvt" else "",
+            "equilibration_steps": self.clock.equilibration_steps,
+            "steps": self.clock.steps,
+            "thermo_every": max(1, self.clock.steps // 100),
+        }
 
 
 def plan_nvt(config: MDConfig, temperature_K: float, n_beads: int, seed: int) -> Plan:
-    """Langevin dynamics: a thermostat acts on all 3N degrees of freedom."""
+    """Dynamics under a thermostat, which acts on all 3N degrees of freedom if it is Langevin's."""
     clock = Clock(
         config.timestep_fs, _steps(config.nvt.equilibration_ps, config), max(1, _steps(config.nvt.length_ps, config))
     )
-    return Plan("nvt", clock, temperature_K, 3 * n_beads, seed, config)
+    held = 3 if config.nvt.conserves_momentum else 0
+    return Plan("nvt", clock, temperature_K, max(1, 3 * n_beads - held), seed, config)
 
 
 def plan_nve(config: MDConfig, temperature_K: float, n_beads: int, seed: int) -> Plan:
     """Constant energy: each replica's centre of mass stays at rest, which takes three degrees of freedom."""
     clock = Clock(config.timestep_fs, 0, max(1, _steps(config.nve.length_ps, config)))
     return Plan("nve", clock, temperature_K, max(1, 3 * n_beads - 3), seed, config)
-
-
-@dataclass(frozen=True, eq=False)
-class StageResult:
-    """How a stage ended.
-
-    Attributes:
-        end: the survivors.
-        outcomes: by replica id, what became of it; also the attributes of its group in observables.h5.
-        timing: wall-clock figures.
-    """
-
-    end: State
-    outcomes: dict[int, dict[str, Any]]
-    timing: dict[str, float]
 
 
 def _steps(length_ps: float, config: MDConfig) -> int:
@@ -99,10 +102,11 @@ def noise_seed(run_seed: int, protein: str) -> int:
 
 
 def run_dynamics(plan: Plan, subject: Subject, start: State, out: Path) -> StageResult:
-    """Run a stage and write its files: script, data file, log, DCDs, observables.h5, crash files.
+    """Run a stage and write its files: script, data file, log, DCDs, observables.h5, crash files, how it ended.
 
-    Replicas of the subject that are not in `start` broke in an earlier stage: they count as failed from the first
-    step on.
+    A stage that is done is not run again; one that was stopped or killed goes on from its last checkpoint, and ends as
+    if nothing had happened. Whatever ends the run before its time is an outcome of its replicas. Replicas of the
+    subject that are not in `start` broke in an earlier stage: they count as failed from the first step on.
 
     Args:
         plan: what to do.
@@ -112,87 +116,206 @@ def run_dynamics(plan: Plan, subject: Subject, start: State, out: Path) -> Stage
 
     Raises:
         Interrupted: stopped on request.
+        UserError: LAMMPS refused the script before the first step.
     """
-    system, clock, config = subject.system, plan.clock, plan.config
-    absent = [replica for replica in range(subject.n_replicas) if replica not in start.replicas]
-    info = StageInfo(system.name, plan.stage, system.n_beads, plan.degrees_of_freedom, plan.temperature_K, clock)
-    observe_steps, dump_steps = (
-        max(1, round(interval * FS_PER_PS / clock.timestep_fs))
-        for interval in (config.observe_every_ps, config.dump_every_ps)
-    )
-    outcomes = {replica: _not_started(clock) | subject.starts.describe(replica) for replica in absent}
+    done = StageResult.read(out)
+    if done is not None:
+        return done
+    checkpoint = Checkpoint.read(out) if len(start.replicas) else None
+    files = _Files(plan, subject.system, start, out, subject.replicas, checkpoint)
+    outcomes = {replica: not_started(plan.clock) for replica in files.absent}
     result = StageResult(start, outcomes, {})
-    with ObservablesWriter(out / "observables.h5", info, start.replicas, observe_steps, absent) as observables:
-        if len(start.replicas):
-            with TrajectoryWriter(out, clock, start.replicas, system.n_beads, dump_steps) as trajectory:
-                result = _run(plan, subject, start, out, (observables.observe, trajectory.observe))
-        outcomes |= result.outcomes
-        observables.finish(outcomes)
-    return StageResult(result.end, dict(sorted(outcomes.items())), result.timing)
+    if len(start.replicas):
+        with files.trajectory:
+            result = _Run(plan, subject, start, out, files, checkpoint).result()
+    return files.finish(result, outcomes | result.outcomes, subject.starts)
 
 
-def _run(plan: Plan, subject: Subject, start: State, out: Path, observers: tuple[Observer, ...]) -> StageResult:
-    system, clock, n_replicas = subject.system, plan.clock, len(start.replicas)
-    recorder = Recorder(plan.config.crash_frames, n_replicas, system.n_beads)
-    crash_writer = CrashWriter(out, plan.stage, system, plan.temperature_K, clock, subject.term_forces)
+def abandon_dynamics(
+    plan: Plan, system: System, starts: StartFrames, start: State, replicas: list[int], out: Path, failure: Failure
+) -> StageResult:
+    """End a stage whose process is gone: what its last checkpoint holds is kept, its replicas have failed.
 
-    def on_freeze(violation: Violation) -> None:
-        replica = start.replicas[violation.row]
-        log.warning(
-            "%s %s: replica %d broke limit %s (%.4g, limit %.4g)",
-            system.name, plan.stage, replica, violation.limit, violation.value, violation.threshold,
-        )  # fmt: skip
-        crash_writer.write(replica, violation, recorder.history(violation.row))
+    Args:
+        plan, start, out: as for `run_dynamics`.
+        system, starts, replicas: the protein, where replicas began, and ids of those that the process had.
+        failure: what happened to it.
+    """
+    done = StageResult.read(out)
+    if done is not None:
+        return done
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = Checkpoint.read(out)
+    files = _Files(plan, system, start, out, replicas, checkpoint)
+    files.trajectory.close()
+    clock = plan.clock
+    reached = dict.fromkeys(start.replicas, -1)
+    broken: dict[int, Violation] = {}
+    if checkpoint is not None:
+        last = checkpoint.parts["coupling"]["last_step"].tolist()
+        reached = dict(zip(start.replicas, last, strict=True))
+        broken = {start.replicas[one["row"]]: Violation(**one) for one in checkpoint.facts["violations"]}
+    outcomes = {replica: not_started(clock) for replica in files.absent} | failed_at(reached, clock, failure, broken)
+    return files.finish(StageResult(State.nobody(system.n_beads), outcomes, {}), outcomes, starts)
 
-    evaluate = subject.new_evaluator()
-    evaluate(start.positions)  # compile before the clock runs
-    limits = limits_of(plan.config.monitors, plan.temperature_K, plan.degrees_of_freedom)
-    script = _write_inputs(plan, system, start, out)
-    total_ps = (clock.equilibration_steps + clock.steps) * clock.timestep_fs / FS_PER_PS
-    with (
-        progress(f"md {system.name} {plan.stage}", total_ps, "ps") as bar,
-        Session(out / "log.lammps") as session,
+
+class _Files:
+    """The series and trajectories of a stage, opened where its checkpoint says."""
+
+    def __init__(
+        self, plan: Plan, system: System, start: State, out: Path, replicas: list[int], checkpoint: Checkpoint | None
     ):
-        coupling = Coupling(
-            evaluate,
+        clock, config = plan.clock, plan.config
+        facts = {} if checkpoint is None else checkpoint.facts
+        observe_steps, dump_steps = (
+            max(1, round(interval * FS_PER_PS / clock.timestep_fs))
+            for interval in (config.observe_every_ps, config.dump_every_ps)
+        )
+        info = StageInfo(system.name, plan.stage, system.n_beads, plan.degrees_of_freedom, plan.temperature_K, clock)
+        self.out = out
+        self.absent = [replica for replica in replicas if replica not in start.replicas]
+        self.observables = ObservablesWriter(
+            out / "observables.h5", info, start.replicas, observe_steps, self.absent, facts.get("rows", 0)
+        )
+        self.trajectory = TrajectoryWriter(
+            out, clock, start.replicas, system.n_beads, dump_steps, facts.get("frames", ())
+        )
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        return self.observables.observe, self.trajectory.observe
+
+    def progress(self) -> dict[str, Any]:
+        """How far the files have come; everything up to there is on disk."""
+        self.observables.flush()
+        return {"rows": self.observables.rows, "frames": list(self.trajectory.frames)}
+
+    def finish(self, result: StageResult, outcomes: dict[int, dict[str, Any]], starts: StartFrames) -> StageResult:
+        described = {replica: outcomes[replica] | starts.describe(replica) for replica in sorted(outcomes)}
+        self.observables.finish(described)
+        ended = StageResult(result.end, described, result.timing)
+        ended.write(self.out)
+        (self.out / RESTART).unlink(missing_ok=True)
+        return ended
+
+
+class _Run:
+    """One LAMMPS run of a stage: everything that takes part in it, and how it is saved and restored."""
+
+    def __init__(
+        self, plan: Plan, subject: Subject, start: State, out: Path, files: _Files, checkpoint: Checkpoint | None
+    ):
+        self._plan, self._subject, self._start, self._out, self._files = plan, subject, start, out, files
+        self._checkpoint = checkpoint
+        system, clock, n_replicas = subject.system, plan.clock, len(start.replicas)
+        self._evaluate = subject.new_evaluator()
+        self._monitor = Monitor(
+            limits_of(plan.config.monitors, plan.temperature_K, plan.degrees_of_freedom), clock.timestep_fs, n_replicas
+        )
+        self._recorder = Recorder(plan.config.crash_frames, n_replicas, system.n_beads)
+        self._crash_writer = CrashWriter(out, plan.stage, system, plan.temperature_K, clock, subject.term_forces)
+        self._seconds_before = 0.0
+
+    def result(self) -> StageResult:
+        """Run to the end. Raises as `run_dynamics`."""
+        plan, subject, clock, start = self._plan, self._subject, self._plan.clock, self._start
+        self._evaluate(start.positions)  # compile before the clock runs
+        script = write_inputs(plan, subject.system, start, self._out)
+        total_ps = (clock.equilibration_steps + clock.steps) * clock.timestep_fs / FS_PER_PS
+        failure: Failure | None = None
+        with progress(f"md {subject.system.name} {plan.stage}", total_ps, "ps") as bar:
+            coupling = self._new_coupling(_Advance(bar, clock))
+            moment = self._restore(coupling, bar)
+            self._began = time.perf_counter()
+            try:
+                with Session(self._out / "log.lammps") as session:
+                    session.run_script(
+                        script,
+                        coupling,
+                        every=plan.restart_steps,
+                        save=lambda moment: self._save(coupling, moment),
+                        start=moment,
+                    )
+            except Interrupted:
+                raise
+            except Exception as error:
+                if isinstance(error, LammpsError) and coupling.final is None:
+                    raise
+                failure = failure_of(error)
+                log.error("%s %s: %s: %s", subject.system.name, plan.stage, failure.limit, failure.message)
+                log.debug("what ended the run", exc_info=error)
+            seconds = self._seconds_before + time.perf_counter() - self._began
+        outcomes = outcomes_of(coupling, start.replicas, clock, failure)
+        end = State.nobody(subject.system.n_beads) if failure else _survivors(coupling, start)
+        return StageResult(end, outcomes, _timing(coupling, seconds, clock))
+
+    def _new_coupling(self, advance: Observer) -> Coupling:
+        plan, system, start = self._plan, self._subject.system, self._start
+        return Coupling(
+            self._evaluate,
             system.masses,
-            n_replicas,
-            clock.timestep_fs,
+            len(start.replicas),
+            plan.clock.timestep_fs,
             plan.degrees_of_freedom,
             thermostat=_thermostat(plan, system, start),
-            monitor=Monitor(limits, clock.timestep_fs, n_replicas),
-            recorder=recorder,
-            observers=(*observers, _Advance(bar, clock)),
-            on_freeze=on_freeze,
+            monitor=self._monitor,
+            recorder=self._recorder,
+            observers=(*self._files.observers, advance),
+            on_freeze=self._on_freeze,
         )
-        began = time.perf_counter()
-        session.run_script(script, coupling)
-        seconds = time.perf_counter() - began
-    outcomes = {
-        replica: _outcome(coupling, row, clock) | subject.starts.describe(replica)
-        for row, replica in enumerate(start.replicas)
-    }
-    return StageResult(_survivors(coupling, start), outcomes, _timing(coupling, seconds, clock))
+
+    def _on_freeze(self, violation: Violation) -> None:
+        replica = self._start.replicas[violation.row]
+        log.warning(
+            "%s %s: replica %d broke limit %s (%.4g, limit %.4g)",
+            self._subject.system.name, self._plan.stage, replica, violation.limit, violation.value,
+            violation.threshold,
+        )  # fmt: skip
+        self._crash_writer.write(replica, violation, self._recorder.history(violation.row))
+
+    def _save(self, coupling: Coupling, moment: Moment) -> None:
+        parts = {"coupling": coupling.state(), "monitor": self._monitor.state()}
+        if sum(array.nbytes for array in self._recorder.state().values()) <= 1e6 * RECORDER_MB:
+            parts["recorder"] = self._recorder.state()
+        if isinstance(self._evaluate, Restartable):
+            parts["model"] = self._evaluate.state()
+        facts = {
+            **self._files.progress(),
+            "violations": [asdict(violation) for violation in coupling.violations.values()],
+            "seconds": self._seconds_before + time.perf_counter() - self._began,
+            "model_seconds": coupling.model_seconds,
+        }
+        Checkpoint(moment, parts, facts).write(self._out)
+
+    def _restore(self, coupling: Coupling, bar: Progress) -> Moment | None:
+        if self._checkpoint is None:
+            return None
+        moment, parts, facts = self._checkpoint.moment, self._checkpoint.parts, self._checkpoint.facts
+        coupling.restore(moment.step, parts["coupling"], [Violation(**one) for one in facts["violations"]])
+        coupling.model_seconds = facts["model_seconds"]
+        self._monitor.restore(parts["monitor"])
+        if "recorder" in parts:
+            self._recorder.restore(parts["recorder"])
+        if isinstance(self._evaluate, Restartable) and "model" in parts:
+            self._evaluate.restore(parts["model"])
+        self._seconds_before = facts["seconds"]
+        done_ps = moment.step * self._plan.clock.timestep_fs / FS_PER_PS
+        bar.advance(done_ps)
+        log.info("%s %s: goes on at %.4g ps", self._subject.system.name, self._plan.stage, done_ps)
+        return moment
 
 
-def _write_inputs(plan: Plan, system: System, start: State, out: Path) -> Path:
-    clock = plan.clock
+def write_inputs(plan: Plan, system: System, start: State, out: Path) -> Path:
+    """Write script, data file and topology of a stage into its folder; returns the script."""
     write_topology(out / "topology.pdb", system, start.positions[0])
-    write_data_file(out / "system.data", system.residue_type, start.positions, start.velocities)
-    values = {
-        "data_file": "system.data",
-        "timestep_fs": clock.timestep_fs,
-        "temperature_K": plan.temperature_K,
-        "friction_per_ps": plan.config.nvt.friction_per_ps,
-        "equilibration_steps": clock.equilibration_steps,
-        "steps": clock.steps,
-        "thermo_every": max(1, clock.steps // 100),
-    }
-    return write_script(f"{plan.stage}.in", values, out / f"{plan.stage}.in")
+    write_data_file(
+        out / "system.data", system.residue_type, start.positions, start.velocities, masses=system.type_masses
+    )
+    return write_script(f"{plan.stage}.in", plan.variables(), out / f"{plan.stage}.in", plan.config.lammps_inputs)
 
 
 def _thermostat(plan: Plan, system: System, start: State) -> Langevin | None:
-    if plan.stage != "nvt":
+    if plan.stage != "nvt" or plan.config.nvt.thermostat != "langevin":
         return None
     noise = Noise(plan.seed, start.replicas, system.n_beads, "thermostat")
     friction = plan.config.nvt.friction_per_ps
@@ -215,36 +338,10 @@ class _Advance:
         self._bar.advance(step_ps, ns_per_day=done_ns * alive / days, alive=alive)
 
 
-def _outcome(coupling: Coupling, row: int, clock: Clock) -> dict[str, Any]:
-    """What became of a replica, in steps of production; how it ended if it broke a limit."""
-    violation, last = coupling.violations.get(row), int(coupling.last_step[row])
-    outcome: dict[str, Any] = {
-        "steps_asked": clock.steps,
-        "steps_done": max(0, last - clock.equilibration_steps),
-        "survived": violation is None,
-    }
-    if violation is not None:
-        outcome |= {
-            "limit": violation.limit,
-            "limit_value": violation.value,
-            "limit_threshold": violation.threshold,
-            # Counted from the start of the stage, as in LAMMPS's log.
-            "crash_step": last + 1,
-            "crash_time_ps": (last + 1) * clock.timestep_fs / FS_PER_PS,
-            "crash_phase": "equilibration" if last + 1 < clock.equilibration_steps else "production",
-        }
-    return outcome
-
-
-def _not_started(clock: Clock) -> dict[str, Any]:
-    return {"steps_asked": clock.steps, "steps_done": 0, "survived": False, "limit": "not-started"}
-
-
 def _survivors(coupling: Coupling, start: State) -> State:
     alive, final = coupling.alive, coupling.final
     if final is None or not alive.any():
-        none = np.empty((0, *start.positions.shape[1:]))
-        return State([], none, none)
+        return State.nobody(start.positions.shape[1])
     replicas = [replica for replica, lives in zip(start.replicas, alive, strict=True) if lives]
     return State(replicas, final.positions[alive], final.velocities[alive])
 

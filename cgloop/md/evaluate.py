@@ -88,6 +88,17 @@ class ModelEvaluator:
         assert self._graph is not None
         return evaluate_graph(self._compiled, centred, self._graph, self._bond_mean)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Where the pair list was made, and its room; for `restore`."""
+        built = np.empty((0, 0, 3)) if self._built is None else self._built
+        return {"built": built, "edges_per_replica": np.array(self._per_replica or 0)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """List the pairs as the evaluator did that gave this state: their order and padding decide the rounding."""
+        if state["built"].size:
+            self._per_replica = int(state["edges_per_replica"]) or None
+            self._rebuild(state["built"])
+
     def _moved_too_far(self, centred: np.ndarray) -> bool:
         if self._all_pairs or self._built is None:
             return False

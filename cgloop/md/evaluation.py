@@ -1,7 +1,7 @@
 """What an evaluation of the model gives for each replica."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,3 +37,14 @@ class Evaluation(NamedTuple):
 
 Evaluate = Callable[[np.ndarray], Evaluation]
 """Unwrapped positions, float64 [R, N, 3] in Å, to forces and energies."""
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """A model that keeps something from one evaluation to the next on which rounding depends, as a pair list."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """It, as arrays."""
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on as the model did that gave this state."""

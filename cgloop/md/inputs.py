@@ -16,16 +16,20 @@ HALF_BOX_A = 5000.0
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _OWN_VARIABLE = re.compile(r"^\s*variable\s+(\w+)", re.MULTILINE)
 _MODEL_FIX = re.compile(r"^\s*fix\s+model\s+all\s+external\b.*$", re.MULTILINE)
+_RUN = re.compile(r"^[ \t]*run[ \t]+(\d+)[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
-def find_template(name: str) -> Path:
-    """The script `lammps_inputs/<name>`: inside the installed package, or in the top folder of a checkout.
+def find_template(name: str, folder: Path | None = None) -> Path:
+    """The script `<name>` of the user's folder if it has one, else that of `lammps_inputs/`: inside the installed
+    package, or in the top folder of a checkout.
 
     Raises:
-        UserError: it is in neither place.
+        UserError: it is in no place.
     """
     package = Path(cgloop.__file__).parent
-    candidates = [folder / "lammps_inputs" / name for folder in (package, package.parent)]
+    candidates = [parent / "lammps_inputs" / name for parent in (package, package.parent)]
+    if folder is not None:
+        candidates.insert(0, folder / name)
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise UserError(f"no LAMMPS script `{name}`", where=candidates[-1].parent, remedy="install cgloop again")
@@ -52,9 +56,9 @@ def render(template: str, values: Mapping[str, object], where: str | Path = "LAM
     return _VARIABLE.sub(fill, template)
 
 
-def write_script(name: str, values: Mapping[str, object], path: Path) -> Path:
-    """Render the script `name` of `lammps_inputs/` into the file `path`, and return that."""
-    template = find_template(name)
+def write_script(name: str, values: Mapping[str, object], path: Path, folder: Path | None = None) -> Path:
+    """Render the script `name` (see `find_template`) into the file `path`, and return that."""
+    template = find_template(name, folder)
     path.write_text(render(template.read_text(encoding="utf-8"), values, template), encoding="utf-8")
     return path
 
@@ -69,6 +73,13 @@ def split_script(text: str, where: str | Path = "LAMMPS script") -> tuple[str, s
     if match is None:
         raise UserError("no line `fix model all external pf/callback 1 1`", where=where, remedy="put it back")
     return text[: match.end()] + "\n", text[match.end() :]
+
+
+def split_runs(commands: str) -> list[str | int]:
+    """Commands in order, with each line `run N` as the number N, so that a run can be done in pieces."""
+    parts: list[str | int] = list(_RUN.split(commands))
+    parts[1::2] = [int(steps) for steps in parts[1::2]]
+    return parts
 
 
 def write_data_file(

@@ -1,6 +1,7 @@
 """Energy minimisation, one LAMMPS instance per replica."""
 
-from collections.abc import Sequence
+import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,22 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from cgloop.checks import jsonable
 from cgloop.config.md import MDConfig
+from cgloop.errors import Interrupted
 from cgloop.interrupt import check_stop
-from cgloop.md.coupling import STOP_CHECK_STEPS
+from cgloop.md.ending import END, OUTCOME, Failure, failure_of
 from cgloop.md.evaluation import Evaluate, Evaluation
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Violation
 from cgloop.md.observables import group_name
 from cgloop.md.recorder import Clock, CrashWriter, Recorder, Snapshot
-from cgloop.md.session import Atoms, Session, StopRun
-from cgloop.md.system import Subject, System
+from cgloop.md.session import STOP_CHECK_STEPS, Atoms, LammpsError, Session, StopRun
+from cgloop.md.system import StartFrames, Subject, System
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
+from cgloop.stages import write_json
+
+log = logging.getLogger("cgloop.md")
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,9 @@ class Minimized:
         max_move_A: largest displacement of a bead after superposition.
         steps: iterations done.
         converged: the largest force is below the tolerance.
-        failed: forces became non-finite, so that nothing can start from here.
+        failed: forces became non-finite, or LAMMPS gave up, so that nothing can start from here.
+        limit: what ended it, if something did: `non-finite` or a key of `ending.FAILURES`.
+        message: what was said then.
     """
 
     positions: np.ndarray
@@ -45,10 +53,21 @@ class Minimized:
     steps: int
     converged: bool
     failed: bool
+    limit: str = ""
+    message: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the positions, as plain data."""
         return {name: value for name, value in asdict(self).items() if name != "positions"}
+
+    @classmethod
+    def nothing(cls, frame: np.ndarray, failure: Failure) -> "Minimized":
+        """What is known of a replica that was not minimised: where it began, a frame [N, 3] in Å, and why not."""
+        unknown = float("nan")
+        return cls(
+            frame, unknown, unknown, unknown, unknown, unknown, 0, converged=False, failed=True,
+            limit=failure.limit, message=failure.message,
+        )  # fmt: skip
 
 
 class _MinimizerForce:
@@ -75,49 +94,77 @@ class _MinimizerForce:
         return float(evaluation.energies[0])
 
 
-def minimize_all(subject: Subject, config: MDConfig, temperature_K: float, out: Path) -> list[Minimized]:
-    """Minimise every replica by itself and write the stage's files.
+def minimize_all(subject: Subject, config: MDConfig, temperature_K: float, out: Path) -> dict[int, Minimized]:
+    """Minimise every replica of a job by itself and write the stage's files; what is done is not done again.
 
     Args:
-        subject: the protein and its start frames.
+        subject: the protein, its start frames, and which replicas run.
         config: tolerance and steps.
         temperature_K: of the model, noted in crash files.
         out: folder of the stage.
 
+    Returns:
+        Results by id of the replica.
+
     Raises:
         Interrupted: stopped on request.
+        LammpsError: LAMMPS refuses the script.
     """
-    system, frames, evaluate = subject.system, subject.starts.positions, subject.new_evaluator()
-    centred = frames - frames.mean(axis=1, keepdims=True)
-    write_topology(out / "topology.pdb", system, centred[0])
+    done = _read_results(out)
+    if done is not None:
+        return done
+    system, evaluate = subject.system, subject.new_evaluator()
+    centred = _centred(subject.starts, subject.replicas)
+    if centred:
+        write_topology(out / "topology.pdb", system, next(iter(centred.values())))
     clock = Clock(config.timestep_fs, 0, config.minimize.max_steps)
     crash_writer = CrashWriter(out, "minimize", system, temperature_K, clock, subject.term_forces)
-    results = [
-        _minimize_one(system, evaluate, frame, config, crash_writer, replica) for replica, frame in enumerate(centred)
-    ]
-    _write_results(out / "observables.h5", system, results, config)
+    results = {
+        replica: _minimize_one(system, evaluate, frame, config, crash_writer, replica)
+        for replica, frame in centred.items()
+    }
+    _write_results(out, system, results, config)
     return results
+
+
+def abandon_minimize(
+    system: System, starts: StartFrames, replicas: list[int], config: MDConfig, out: Path, failure: Failure
+) -> dict[int, Minimized]:
+    """The results of a process that is gone: those that it finished with, else that nothing was minimised."""
+    done = _read_results(out)
+    if done is not None:
+        return done
+    out.mkdir(parents=True, exist_ok=True)
+    results = {replica: Minimized.nothing(frame, failure) for replica, frame in _centred(starts, replicas).items()}
+    _write_results(out, system, results, config)
+    return results
+
+
+def _centred(starts: StartFrames, replicas: list[int]) -> dict[int, np.ndarray]:
+    frames = starts.positions - starts.positions.mean(axis=1, keepdims=True)
+    return {replica: frames[replica] for replica in replicas}
 
 
 def _minimize_one(
     system: System, evaluate: Evaluate, frame: np.ndarray, config: MDConfig, crash_writer: CrashWriter, replica: int
 ) -> Minimized:
-    out, label = crash_writer.folder, f"{replica:03d}"
-    data_file = out / f"replica_{label}.data"
-    write_data_file(data_file, system.residue_type, frame[None], np.zeros((1, *frame.shape)))
-    values = {
-        "data_file": data_file.name,
-        "force_tolerance": config.minimize.force_tolerance,
-        "max_steps": config.minimize.max_steps,
-        "max_evaluations": 10 * config.minimize.max_steps,
-        "thermo_every": 100,
-    }
-    script = write_script("minimize.in", values, out / f"minimize_{label}.in")
+    out = crash_writer.folder
+    script = write_minimize_inputs(out, system, frame, config, replica)
     recorder = Recorder(config.crash_frames, 1, system.n_beads)
     force = _MinimizerForce(evaluate, recorder)
-    with Session(out / f"log.{label}.lammps") as session:
-        session.run_script(script, force)
-        positions = session.atoms().unwrapped()
+    try:
+        with Session(out / f"log.{replica:03d}.lammps") as session:
+            session.run_script(script, force)
+            positions = session.atoms().unwrapped()
+    except Interrupted:
+        raise
+    except Exception as error:
+        if isinstance(error, LammpsError) and force.first is None:
+            raise
+        failure = failure_of(error)
+        log.error("%s minimize, replica %d: %s: %s", system.name, replica, failure.limit, failure.message)
+        log.debug("what ended the minimisation", exc_info=error)
+        return Minimized.nothing(frame, failure)
     first, last = force.first, force.last
     assert first is not None, "LAMMPS asks for forces before it does anything"
     assert last is not None
@@ -136,7 +183,23 @@ def _minimize_one(
         steps=force.steps,
         converged=bool(last.max_force[0] <= config.minimize.force_tolerance),
         failed=failed,
+        limit="non-finite" if failed else "",
     )
+
+
+def write_minimize_inputs(out: Path, system: System, frame: np.ndarray, config: MDConfig, replica: int) -> Path:
+    """Write data file and script for one replica, whose frame is [N, 3] in Å; returns the script."""
+    data_file = out / f"replica_{replica:03d}.data"
+    still = np.zeros((1, *frame.shape))
+    write_data_file(data_file, system.residue_type, frame[None], still, masses=system.type_masses)
+    values = {
+        "data_file": data_file.name,
+        "force_tolerance": config.minimize.force_tolerance,
+        "max_steps": config.minimize.max_steps,
+        "max_evaluations": 10 * config.minimize.max_steps,
+        "thermo_every": 100,
+    }
+    return write_script("minimize.in", values, out / f"minimize_{replica:03d}.in", config.lammps_inputs)
 
 
 def largest_move(before: np.ndarray, after: np.ndarray) -> float:
@@ -156,8 +219,8 @@ def _write_ends(out: Path, replica: int, start: np.ndarray, end: np.ndarray, tim
         writer.write(np.stack([start, end])[:, None])
 
 
-def _write_results(path: Path, system: System, results: Sequence[Minimized], config: MDConfig) -> None:
-    with h5py.File(path, "w") as file:
+def _write_results(out: Path, system: System, results: dict[int, Minimized], config: MDConfig) -> None:
+    with h5py.File(out / "observables.h5", "w") as file:
         file.attrs.update(
             {
                 "protein": system.name,
@@ -169,5 +232,25 @@ def _write_results(path: Path, system: System, results: Sequence[Minimized], con
                 "force_unit": "kcal/mol/angstrom",
             }
         )
-        for replica, result in enumerate(results):
+        for replica, result in results.items():
             file.create_group(group_name(replica)).attrs.update(result.to_json())
+    np.savez(
+        out / END, allow_pickle=False, **{group_name(replica): result.positions for replica, result in results.items()}
+    )
+    write_json(out / OUTCOME, {str(replica): jsonable(result.to_json()) for replica, result in results.items()})
+
+
+def _read_results(out: Path) -> dict[int, Minimized] | None:
+    if not (out / OUTCOME).is_file():
+        return None
+    described = json.loads((out / OUTCOME).read_text(encoding="utf-8"))
+    with np.load(out / END) as ends:
+        return {
+            int(replica): Minimized(ends[group_name(int(replica))], **_numbers(one))
+            for replica, one in described.items()
+        }
+
+
+def _numbers(described: dict[str, Any]) -> dict[str, Any]:
+    """As it was before JSON, which has no NaN."""
+    return {name: float("nan") if value is None else value for name, value in described.items()}

@@ -91,6 +91,14 @@ class Monitor:
         self._sum = np.zeros(n_replicas)
         self._pushed = 0
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What later judgements depend on; for `restore`."""
+        return {"window": self._window, "sum": self._sum, "pushed": np.array(self._pushed)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on as the monitor did that gave this state."""
+        self._window, self._sum, self._pushed = state["window"], state["sum"], int(state["pushed"])
+
     def check(
         self, evaluation: Evaluation, temperature_K: np.ndarray, alive: np.ndarray, advanced: bool
     ) -> list[Violation]:

@@ -1,9 +1,9 @@
 """Time series of every replica, in `observables.h5`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -40,14 +40,23 @@ class StageInfo:
 
 
 class ObservablesWriter:
-    """Collects rows and writes them in blocks; use as a context manager.
+    """Collects rows, and makes the file of them when the stage has ended.
 
     The file has one group `replica_000` … per replica with the columns of `COLUMNS` and `terms` [T, n_terms]. Row k is
     taken at time (k + 1) · interval of production. A replica that broke a limit has no rows from that step on.
+
+    Until then rows lie in a spool beside it, a plain file of float64 that can be cut at any row: an HDF5 file that is
+    being written does not survive a kill. Rows of replicas that are no longer observed are NaN there.
     """
 
     def __init__(
-        self, path: Path, info: StageInfo, replicas: Sequence[int], every_steps: int, absent: Sequence[int] = ()
+        self,
+        path: Path,
+        info: StageInfo,
+        replicas: Sequence[int],
+        every_steps: int,
+        absent: Sequence[int] = (),
+        keep_rows: int = 0,
     ):
         """Args:
         path: file to write.
@@ -55,42 +64,16 @@ class ObservablesWriter:
         replicas: ids, in the order of the snapshots' rows.
         every_steps: interval in steps.
         absent: ids of replicas that do not run; they get empty series.
+        keep_rows: rows of an earlier attempt's spool that are kept.
         """
-        self._info, self._every, self._replicas = info, every_steps, list(replicas)
-        self._rows: list[list[np.ndarray]] = [[] for _ in replicas]
-        self._file = h5py.File(path, "w")
-        self._file.attrs.update(
-            {
-                "protein": info.protein,
-                "stage": info.stage,
-                "n_beads": info.n_beads,
-                "dof": info.degrees_of_freedom,
-                "temperature_K": info.temperature_K,
-                "timestep_fs": info.clock.timestep_fs,
-                "observe_every_steps": every_steps,
-                "equilibration_steps": info.clock.equilibration_steps,
-                "steps_asked": info.clock.steps,
-                "term_names": list(TERM_NAMES),
-            }
-        )
-        for replica in sorted([*replicas, *absent]):
-            group = self._file.create_group(group_name(replica))
-            for name, unit in COLUMNS.items():
-                dataset = group.create_dataset(name, (0,), np.float64, maxshape=(None,), chunks=(_BLOCK_ROWS,))
-                dataset.attrs["unit"] = unit
-            shape = (0, len(TERM_NAMES))
-            terms = group.create_dataset(
-                "terms", shape, np.float64, maxshape=(None, shape[1]), chunks=(_BLOCK_ROWS, shape[1])
-            )
-            terms.attrs["unit"] = "kcal/mol"
-
-    def __enter__(self) -> "ObservablesWriter":
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        self._path, self._info, self._every = path, info, every_steps
+        self._replicas, self._absent = list(replicas), list(absent)
+        self._shape = (len(self._replicas), len(COLUMNS) + len(TERM_NAMES))
+        self._spool_path = path.with_name(f".{path.name}.spool")
+        self._spool_path.touch()
+        os.truncate(self._spool_path, keep_rows * 8 * self._shape[0] * self._shape[1])
+        self._waiting: list[np.ndarray] = []
+        self.rows = keep_rows
 
     def observe(self, snapshot: Snapshot) -> None:
         """Add a row for each living replica, if this step is one to be observed."""
@@ -111,29 +94,59 @@ class ObservablesWriter:
                 evaluation.terms,
             ]
         )
-        for row in np.flatnonzero(snapshot.alive):
-            self._rows[row].append(table[row])
-        if max(len(rows) for rows in self._rows) >= _BLOCK_ROWS:
-            self._flush()
+        table[~snapshot.alive] = np.nan
+        self._waiting.append(table)
+        self.rows += 1
+        if len(self._waiting) >= _BLOCK_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put all rows on disk."""
+        with open(self._spool_path, "ab") as file:
+            for table in self._waiting:
+                file.write(table.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        self._waiting.clear()
 
     def finish(self, outcomes: Mapping[int, Mapping[str, Any]]) -> None:
-        """Write what is left, and what became of each replica (by id) as attributes of its group."""
-        self._flush()
-        for replica, outcome in outcomes.items():
-            self._file[group_name(replica)].attrs.update(outcome)
+        """Write the file, with what became of each replica (by id) as attributes of its group; the spool goes away."""
+        self.flush()
+        rows = np.fromfile(self._spool_path).reshape(self.rows, *self._shape)
+        with h5py.File(self._path, "w") as file:
+            file.attrs.update(self._attributes())
+            for replica in sorted([*self._replicas, *self._absent]):
+                seen = np.empty((0, self._shape[1]))
+                if replica in self._replicas:
+                    seen = rows[:, self._replicas.index(replica)]
+                    seen = seen[~np.isnan(seen[:, 0])]
+                self._write_group(file.create_group(group_name(replica)), seen)
+            for replica, outcome in outcomes.items():
+                file[group_name(replica)].attrs.update(outcome)
+        self._spool_path.unlink()
 
-    def _flush(self) -> None:
-        for replica, rows in zip(self._replicas, self._rows, strict=True):
-            if not rows:
-                continue
-            block, group = np.array(rows), self._file[group_name(replica)]
-            start, n = len(group["time_ps"]), len(COLUMNS)
-            for column, name in enumerate(COLUMNS):
-                group[name].resize(start + len(block), axis=0)
-                group[name][start:] = block[:, column]
-            group["terms"].resize(start + len(block), axis=0)
-            group["terms"][start:] = block[:, n:]
-            rows.clear()
+    def _attributes(self) -> dict[str, Any]:
+        info = self._info
+        return {
+            "protein": info.protein,
+            "stage": info.stage,
+            "n_beads": info.n_beads,
+            "dof": info.degrees_of_freedom,
+            "temperature_K": info.temperature_K,
+            "timestep_fs": info.clock.timestep_fs,
+            "observe_every_steps": self._every,
+            "equilibration_steps": info.clock.equilibration_steps,
+            "steps_asked": info.clock.steps,
+            "term_names": list(TERM_NAMES),
+        }
+
+    @staticmethod
+    def _write_group(group: h5py.Group, rows: np.ndarray) -> None:
+        columns = {name: (rows[:, place], unit) for place, (name, unit) in enumerate(COLUMNS.items())}
+        columns["terms"] = (rows[:, len(COLUMNS) :], "kcal/mol")
+        for name, (values, unit) in columns.items():
+            group[name] = values
+            group[name].attrs["unit"] = unit
 
 
 def group_name(replica: int) -> str:

@@ -86,6 +86,18 @@ class Recorder:
         scalars[:, n + 2] = evaluation.max_force
         self._count += 1
 
+    def state(self) -> dict[str, np.ndarray]:
+        """All that is kept; for `restore`."""
+        return {
+            "step": self._step, "positions": self._positions, "velocities": self._velocities, "forces": self._forces,
+            "scalars": self._scalars, "count": np.array(self._count),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Keep what the recorder kept that gave this state."""
+        self._step, self._positions, self._velocities = state["step"], state["positions"], state["velocities"]
+        self._forces, self._scalars, self._count = state["forces"], state["scalars"], int(state["count"])
+
     def history(self, replica: int) -> dict[str, np.ndarray]:
         """What is kept of one replica, oldest first, under the names of the crash file."""
         size = len(self._step)

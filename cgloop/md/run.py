@@ -1,47 +1,48 @@
 """The stage `md`: every protein minimised, run under the thermostat and at constant energy."""
 
 import logging
-from collections.abc import Callable
-from functools import partial
+import shutil
 from pathlib import Path
 from typing import Any
-
-import jax
-import numpy as np
 
 from cgloop.checks import jsonable
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle, load_bundle
-from cgloop.md.dynamics import State, noise_seed, plan_nve, plan_nvt, run_dynamics
-from cgloop.md.evaluate import Compiled, ModelEvaluator, compile_model, edges_per_replica
-from cgloop.md.minimize import Minimized, minimize_all
-from cgloop.md.noise import Noise
+from cgloop.md.job import STAGES, Job, read_system, shares
+from cgloop.md.merge import merge_jobs, read_outcomes, read_timing
+from cgloop.md.ranks import joined
 from cgloop.md.session import lammps_version
-from cgloop.md.system import Subject, System, TermForces, simulated_proteins, start_frames
-from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
+from cgloop.md.supervise import Workplace, run_jobs
+from cgloop.md.system import System, simulated_proteins, start_frames
 from cgloop.md.uncertainty import write_uncertainty
-from cgloop.model.graph import build_graph
-from cgloop.model.hybrid import Model, Params, term_forces
 from cgloop.residues import RESIDUES
+from cgloop.rundir import write_config
 from cgloop.stages import write_json
 
 log = logging.getLogger("cgloop.md")
 
 
 def md_stage(
-    config: Config, bundle_dir: Path, dataset_dir: Path, out: Path, train_dir: Path | None = None
+    config: Config,
+    bundle_dir: Path,
+    dataset_dir: Path,
+    out: Path,
+    train_dir: Path | None = None,
+    log_file: Path | None = None,
 ) -> dict[str, Any]:
     """Run proteins through `minimize`, `nvt` and `nve`, and write `md.json` beside their folders.
 
-    Beside it is `uncertainty.json` if an ensemble was trained.
+    Each protein runs in a process of its own, or its replicas in one process on each MPI rank. A stage that was stopped
+    goes on where it was. Beside `md.json` is `uncertainty.json` if an ensemble was trained.
 
     Args:
         config: section `md`, which proteins among others, the temperature, the seed.
         bundle_dir: the model, as exported.
         dataset_dir: start frames, reference bond lengths.
-        out: folder that exists.
+        out: folder that exists; it may hold what an earlier attempt left.
         train_dir: the training, whose ensemble is asked about the frames of `nvt`; None for none.
+        log_file: that the processes append to.
 
     Returns:
         Contents of `md.json`: what was asked, and what became of every replica.
@@ -51,15 +52,24 @@ def md_stage(
         Interrupted: stopped on request.
     """
     bundle, reader = load_bundle(bundle_dir), DatasetReader.open(dataset_dir)
-    compiled = compile_model(bundle.function, bundle.cutoff_A)
+    names = simulated_proteins(reader, config.md, config.data.temperature_K)
+    for name in names:  # what cannot be simulated is said before anything is
+        start_frames(reader, name, config.data.temperature_K, config.md.replicas)
+    jobs_dir = out / ".jobs"
+    jobs_dir.mkdir(exist_ok=True)
+    write_config(config, jobs_dir / "config.yaml")
+    place = Workplace(jobs_dir / "config.yaml", bundle_dir, dataset_dir, jobs_dir, log_file)
+    _run_all([name for name in names if not (out / name).is_dir()], config, place, out)
     proteins, timing, systems = {}, {}, {}
-    for name in simulated_proteins(reader, config.md, config.data.temperature_K):
-        subject = make_subject(config, bundle, compiled, reader, name)
-        systems[name] = subject.system
-        proteins[name], timing[name] = _run_protein(config, bundle, subject, out / name)
+    for name in names:
+        systems[name] = read_system(config, reader, name)
+        proteins[name] = _describe(config, bundle, reader, systems[name], out / name)
+        timing[name] = {stage: read_timing(out / name / stage) for stage in STAGES[1:]}
     if train_dir is not None:
         write_uncertainty(train_dir, systems, out)
     result = {
+        "engine": config.md.engine,
+        "thermostat": config.md.nvt.thermostat,
         "temperature_K": config.md_temperature_K,
         "model_temperature_K": bundle.temperature_K,
         "timestep_fs": config.md.timestep_fs,
@@ -77,71 +87,39 @@ def md_stage(
     }
     write_json(out / "md.json", jsonable(result))
     write_json(out / "timing.json", jsonable(timing))
+    shutil.rmtree(jobs_dir)
     return result
 
 
-def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: DatasetReader, name: str) -> Subject:
-    """A protein of the data set, ready to be simulated. Raises UserError as `md_stage`."""
-    starts = start_frames(reader, name, config.data.temperature_K, config.md.replicas)
-    system = System.of(reader.load(name, temperature_K=config.data.temperature_K))
-    room = edges_per_replica(system, starts.positions, compiled.cutoff_A, config.md.skin_A)
-    return Subject(
-        system,
-        starts,
-        partial(ModelEvaluator, compiled, system, config.md.skin_A, room),
-        split_forces(bundle.model, bundle.params, system),
-    )
+def _run_all(names: list[str], config: Config, place: Workplace, out: Path) -> None:
+    """Run all replicas of these proteins, here or on all MPI ranks, and put each protein's folder into its place."""
+    ranks = joined()
+    parts = {name: shares(config.md.replicas, ranks.size if ranks else 1) for name in names}
+    jobs = {name: [Job(name, tuple(part)) for part in parts[name] if len(part)] for name in names}
+    if ranks is None:
+        run_jobs([job for name in names for job in jobs[name]], config, place)
+    elif names:
+        by_rank = [
+            [Job(name, tuple(parts[name][rank])) for name in names if len(parts[name][rank])]
+            for rank in range(ranks.size)
+        ]
+        ranks.run(by_rank, config, place)
+    for name in names:
+        merge_jobs([place.folder(job) for job in jobs[name]], out / name)
 
 
-def split_forces(model: Model, params: Params, system: System) -> TermForces:
-    """The force on one replica term by term, from the model in JAX; compiled when it is first needed."""
-    function: Callable[..., jax.Array] = jax.jit(partial(term_forces, model, params))
-
-    def split(positions: np.ndarray) -> np.ndarray:
-        centred = positions - positions.mean(axis=0)
-        graph = build_graph(system.residue_type, system.linked, centred, model.cutoff_A)
-        return np.asarray(function(centred.astype(np.float32), graph))
-
-    return split
-
-
-def _run_protein(config: Config, bundle: Bundle, subject: Subject, out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What became of one protein, and wall-clock figures."""
-    system, temperature_K = subject.system, config.md_temperature_K
-    seed = noise_seed(config.run.seed, system.name)
-    folders = {stage: out / stage for stage in ("minimize", "nvt", "nve")}
-    for folder in folders.values():
-        folder.mkdir(parents=True)
-    minimized = minimize_all(subject, config.md, temperature_K, folders["minimize"])
-    stages = {"minimize": {"replicas": [result.to_json() for result in minimized]}}
-    timing = {}
-    state = _heated(minimized, system, temperature_K, seed)
-    for make_plan in (plan_nvt, plan_nve):
-        plan = make_plan(config.md, temperature_K, system.n_beads, seed)
-        if plan.stage == "nve":
-            state = State(state.replicas, state.positions, remove_net_momentum(state.velocities, system.masses))
-        result = run_dynamics(plan, subject, state, folders[plan.stage])
-        state, timing[plan.stage] = result.end, result.timing
-        stages[plan.stage] = {"replicas": list(result.outcomes.values())}
-        survived = sum(outcome["survived"] for outcome in result.outcomes.values())
-        log.info("%s %s: %d of %d replicas survived", system.name, plan.stage, survived, subject.n_replicas)
+def _describe(config: Config, bundle: Bundle, reader: DatasetReader, system: System, folder: Path) -> dict[str, Any]:
+    """What became of one protein."""
+    starts = start_frames(reader, system.name, config.data.temperature_K, config.md.replicas)
+    stages = {stage: {"replicas": list(read_outcomes(folder / stage).values())} for stage in STAGES}
+    for stage in STAGES[1:]:
+        survived = sum(outcome["survived"] for outcome in stages[stage]["replicas"])
+        log.info("%s %s: %d of %d replicas survived", system.name, stage, survived, config.md.replicas)
     trained = {entry["id"] for entry in bundle.manifest["types"] if entry["trained"]}
     untrained = set(system.residue_type.tolist()) - trained if bundle.model.has_ml else set()
-    description = {
+    return {
         "n_beads": system.n_beads,
-        "starts": [subject.starts.describe(replica) for replica in range(subject.n_replicas)],
+        "starts": [starts.describe(replica) for replica in range(config.md.replicas)],
         "untrained_types": sorted(RESIDUES[kind].name for kind in untrained),
         "stages": stages,
     }
-    return description, timing
-
-
-def _heated(minimized: list[Minimized], system: System, temperature_K: float, seed: int) -> State:
-    """The minimised replicas with fresh velocities; those that could not be minimised are left out."""
-    usable = [replica for replica, result in enumerate(minimized) if not result.failed]
-    positions = [minimized[replica].positions for replica in usable]
-    noise = Noise(seed, usable, system.n_beads, "velocities")
-    if not usable:
-        none = np.empty((0, system.n_beads, 3))
-        return State([], none, none)
-    return State(usable, np.stack(positions), maxwell_velocities(noise, system.masses, temperature_K))

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgloop.errors import UserError
-from cgloop.md.inputs import split_script
+from cgloop.interrupt import check_stop, stop_requested
+from cgloop.md.inputs import split_runs, split_script
 
 log = logging.getLogger("cgloop.md")
 
@@ -26,8 +27,32 @@ _NO_IMAGE = _IMAGE_ZERO | _IMAGE_ZERO << _IMAGE_BITS | _IMAGE_ZERO << 2 * _IMAGE
 _DOUBLE_2D, _INT_1D = 3, 0  # LAMMPS_DOUBLE_2D, LAMMPS_INT of library.h
 
 
+STOP_CHECK_STEPS = 100
+"""Steps between two looks at whether somebody asked for a stop."""
+
+
 class StopRun(Exception):
     """Raised by a force function to end the run early and in good order."""
+
+
+class LammpsError(UserError):
+    """LAMMPS refused a command, or gave up during a run; the message is LAMMPS's."""
+
+
+class Moment(NamedTuple):
+    """The state between two steps of n atoms, to the bit as LAMMPS has it.
+
+    Attributes:
+        step: number of the last step done.
+        positions: float64 [n, 3], Å, wrapped into the box.
+        velocities: float64 [n, 3], Å/fs, at the same time as the positions.
+        images: int32 [n], packed image counts.
+    """
+
+    step: int
+    positions: np.ndarray
+    velocities: np.ndarray
+    images: np.ndarray
 
 
 class Atoms(NamedTuple):
@@ -77,7 +102,7 @@ class Session:
         self._lammps = _lammps_class()(cmdargs=arguments)
         self._force: ForceFunction | None = None
         self._error: BaseException | None = None
-        self.stopped = False
+        self.stopped = self._paused = False
         if self._lammps.extract_setting("world_size") != 1:
             self.close()
             raise UserError("replicas run in one process", where="mpiexec", remedy="start cgloop without mpiexec")
@@ -96,29 +121,83 @@ class Session:
         """Execute commands, one per line.
 
         Raises:
-            UserError: LAMMPS refuses one; the message is LAMMPS's.
+            LammpsError: LAMMPS refuses one, or gives up.
             BaseException: whatever the force function raised.
         """
         try:
             self._lammps.commands_string(text)
         except Exception as error:
             if self._error is None:
-                raise UserError(f"LAMMPS: {str(error).strip()}", where="LAMMPS script") from None
+                raise LammpsError(f"LAMMPS: {str(error).strip()}", where="LAMMPS script") from None
         if self._error is not None:
             kept, self._error = self._error, None
             raise kept
 
-    def run_script(self, script: Path, force: ForceFunction) -> None:
+    def run_script(
+        self,
+        script: Path,
+        force: ForceFunction,
+        *,
+        every: int = 0,
+        save: Callable[[Moment], None] = lambda moment: None,
+        start: Moment | None = None,
+    ) -> None:
         """Execute a rendered script: up to `fix model`, attach the force function, then the rest.
 
-        Paths in the script are relative to its folder. Raises as `command`.
+        Lines `run N` are done in pieces, so that the state can be saved between two steps. A request to stop ends the
+        run behind the step that is being done; the state there is saved, too.
+
+        Args:
+            script: paths in it are relative to its folder.
+            force: see `ForceFunction`.
+            every: steps from one saved state to the next; 0 for none.
+            save: given the state.
+            start: go on from here instead of from where the script starts; steps done by then are left out.
+
+        Raises:
+            Interrupted: stopped on request.
+            and as `command`.
         """
         head, tail = split_script(script.read_text(encoding="utf-8"), script)
         with contextlib.chdir(script.parent), _naming(script):
             self.command(head)
         self.attach(force)
+        if start is not None:
+            self._restore(start)
+        done = 0 if start is None else start.step
         with _naming(script):
-            self.command(tail)
+            for part in split_runs(tail):
+                if isinstance(part, str):
+                    self.command(part)
+                    continue
+                left_out = min(part, done)
+                done -= left_out
+                if part == 0:  # only the setup of a run
+                    self.command("run 0")
+                self._run(part - left_out, every, save)
+
+    def _run(self, steps: int, every: int, save: Callable[[Moment], None]) -> None:
+        last = self._step() + steps
+        while not self.stopped and (step := self._step()) < last:
+            piece = min(last - step, every - step % every) if every else last - step
+            self.command(f"run {piece}")
+            if every and not self.stopped and self._step() < last:
+                save(self.moment())
+            if self._paused:
+                check_stop()
+
+    def _step(self) -> int:
+        return int(self._lammps.extract_global("ntimestep"))
+
+    def moment(self) -> Moment:
+        """The state now, between two steps; a copy."""
+        atoms = self.atoms()
+        return Moment(self._step(), atoms.positions.copy(), atoms.velocities.copy(), atoms.images.copy())
+
+    def _restore(self, moment: Moment) -> None:
+        atoms = self.atoms()
+        atoms.positions[:], atoms.velocities[:], atoms.images[:] = moment[1:]
+        self.command(f"reset_timestep {moment.step}")
 
     def attach(self, force: ForceFunction) -> None:
         """Let `force` compute what `fix model` adds; the atoms have to exist."""
@@ -159,6 +238,9 @@ class Session:
             velocities, images = get("v", _DOUBLE_2D, nlocal, 3), get("image", _INT_1D, nlocal, 1)
             energy = self._force(step, Atoms(x, velocities, images, self._box_A), f)
             self._lammps.fix_external_set_energy_global("model", energy)
+            if step % STOP_CHECK_STEPS == 0 and stop_requested():
+                self._paused = True
+                self._end_soon()
         except StopRun as reason:
             log.debug("run stopped at step %d: %s", step, reason)
             self._stop(f)
@@ -169,6 +251,10 @@ class Session:
     def _stop(self, f: np.ndarray) -> None:
         f[:] = 0.0
         self.stopped = True
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        """Let the step that is being done be the last one."""
         self._lammps.lib.lammps_force_timeout(self._lammps.lmp)
 
 
@@ -177,10 +263,8 @@ def _naming(script: Path) -> Iterator[None]:
     """Say which script a refused command is in."""
     try:
         yield
-    except UserError as error:
-        if error.where != "LAMMPS script":
-            raise
-        raise UserError(error.message, where=script, remedy=error.remedy) from None
+    except LammpsError as error:
+        raise LammpsError(error.message, where=script, remedy=error.remedy) from None
 
 
 def _lammps_class() -> Any:

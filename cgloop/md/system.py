@@ -1,7 +1,7 @@
 """One protein as the dynamics see it: beads, bonds, masses, and what its reference data say about both."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class System:
         linked: bool [N-1], True where beads i and i+1 are bonded.
         native: [N, 3] Å.
         bond_mean_A: [B], mean length of each bond in the reference, Å.
+        type_masses: masses of the 20 types, g/mol.
     """
 
     name: str
@@ -41,9 +42,10 @@ class System:
     linked: np.ndarray
     native: np.ndarray
     bond_mean_A: np.ndarray
+    type_masses: tuple[float, ...] = masses()
 
     @classmethod
-    def of(cls, reference: ProteinData) -> "System":
+    def of(cls, reference: ProteinData, type_masses: Sequence[float] = masses()) -> "System":
         """From reference frames at the model's temperature; there has to be at least one."""
         first, second = build_topology(reference.linked).bonds.T
         vectors = reference.positions[:, first].astype(float) - reference.positions[:, second]
@@ -55,6 +57,7 @@ class System:
             linked=reference.linked,
             native=reference.native,
             bond_mean_A=np.linalg.norm(vectors, axis=-1).mean(axis=0),
+            type_masses=tuple(type_masses),
         )
 
     @property
@@ -64,7 +67,7 @@ class System:
     @property
     def masses(self) -> np.ndarray:
         """[N], g/mol."""
-        return np.asarray(masses())[np.asarray(self.residue_type, int)]
+        return np.asarray(self.type_masses)[np.asarray(self.residue_type, int)]
 
     def residue_label(self, bead: int) -> str:
         """As `TYR 1`."""
@@ -101,20 +104,17 @@ class Subject:
 
     Attributes:
         system: the protein.
-        starts: where each of its replicas begins.
+        starts: where each replica of the protein begins, whoever runs it.
         new_evaluator: makes a fresh model for these beads; used for one stage, or for one replica after another.
         term_forces: splits the force on a replica by energy term.
+        replicas: ids of those that run here.
     """
 
     system: System
     starts: StartFrames
     new_evaluator: Callable[[], Evaluate]
     term_forces: TermForces
-
-    @property
-    def n_replicas(self) -> int:
-        """How many were asked for."""
-        return len(self.starts.positions)
+    replicas: list[int]
 
 
 PARTS = ("test", "validation", "train")

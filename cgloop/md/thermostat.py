@@ -20,6 +20,7 @@ import math
 
 import numpy as np
 
+from cgloop.config.md import NVTConfig
 from cgloop.md.noise import Noise
 from cgloop.units import FS_PER_PS, MVV_TO_KCAL_PER_MOL, thermal_energy
 
@@ -55,6 +56,32 @@ class Langevin:
         velocities += change
         change *= self._half_step
         positions += change
+
+
+LAMMPS_SEEDS = 900_000_000
+"""LAMMPS takes seeds from 1 to below this."""
+
+
+def lammps_fixes(config: NVTConfig, temperature_K: float, seed: int) -> str:
+    """The commands that integrate in time: `fix nve`, which our own thermostat works in, or one with a thermostat of
+    LAMMPS's.
+
+    Args:
+        config: which one, friction or coupling time.
+        temperature_K: of the bath.
+        seed: of the random numbers of those that have some.
+    """
+    temperature, seed = f"{temperature_K:.12g} {temperature_K:.12g}", 1 + seed % (LAMMPS_SEEDS - 1)
+    friction_fs, coupling_fs = (
+        f"{time:.12g}" for time in (FS_PER_PS / config.friction_per_ps, FS_PER_PS * config.coupling_time_ps)
+    )
+    nve = "fix             integrate all nve       # velocity Verlet"
+    return {
+        "langevin": nve,
+        "lammps-langevin": f"{nve}\nfix             thermostat all langevin {temperature} {friction_fs} {seed}",
+        "csvr": f"{nve}\nfix             thermostat all temp/csvr {temperature} {coupling_fs} {seed}",
+        "nose-hoover": f"fix             integrate all nvt temp {temperature} {coupling_fs}",
+    }[config.thermostat]
 
 
 def thermal_speed(masses: np.ndarray, temperature_K: float) -> np.ndarray:

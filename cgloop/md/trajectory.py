@@ -27,22 +27,43 @@ class TrajectoryWriter:
     ends before that step.
     """
 
-    def __init__(self, folder: Path, clock: Clock, replicas: Sequence[int], n_beads: int, every_steps: int):
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        replicas: Sequence[int],
+        n_beads: int,
+        every_steps: int,
+        keep_frames: Sequence[int] = (),
+    ):
         """Args:
         folder: files `replica_000.dcd` … are written there.
         clock: of the stage.
         replicas: ids, in the order of the snapshots' rows.
         n_beads: N.
         every_steps: interval in steps.
+        keep_frames: of each replica so many frames are taken over from the file that an earlier attempt left.
         """
         self._clock, self._every = clock, every_steps
         self._paths = [folder / f"replica_{replica:03d}.dcd" for replica in replicas]
         _allow_open_files(len(self._paths) + 256)
+        self.frames = list(keep_frames) or [0] * len(self._paths)
+        earlier = [_set_aside(path) for path, n in zip(self._paths, self.frames, strict=True) if n]
         self._files = [DCDFile(str(path), "w") for path in self._paths]
         step_akma = clock.timestep_fs / FS_PER_PS / _AKMA_PS
         for file in self._files:
             file.write_header(_TITLE, n_beads, every_steps, every_steps, step_akma, 0)
         self._no_box = np.zeros(6, np.float32)
+        for path in earlier:
+            self._take_over(path)
+
+    def _take_over(self, path: Path) -> None:
+        """Copy the frames to be kept: a DCD file cannot be opened for appending."""
+        row = self._paths.index(path.with_suffix(".dcd"))
+        with DCDFile(str(path)) as file:
+            for _ in range(self.frames[row]):
+                self._files[row].write(file.read().xyz, self._no_box)
+        path.unlink()
 
     def __enter__(self) -> "TrajectoryWriter":
         return self
@@ -50,6 +71,10 @@ class TrajectoryWriter:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the files."""
         for file, path in zip(self._files, self._paths, strict=True):
             file.close()
             _remove_creation_time(path)
@@ -67,6 +92,7 @@ class TrajectoryWriter:
         for frame in frames.astype(np.float32):
             for row in rows:
                 self._files[row].write(frame[row], self._no_box)
+                self.frames[row] += 1
 
 
 def read_evenly(folder: Path, n_beads: int, at_most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +113,12 @@ def read_evenly(folder: Path, n_beads: int, at_most: int) -> tuple[np.ndarray, n
                 positions[row] = file.read().xyz
     replicas = np.array([int(path.stem.removeprefix("replica_")) for path in paths], int)
     return positions, replicas[source]
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file that is to be taken over; one that is already set aside is what a killed attempt took over from."""
+    aside = path.with_suffix(".earlier")
+    return aside if aside.exists() else path.rename(aside)
 
 
 def _allow_open_files(wanted: int) -> None:

@@ -82,11 +82,11 @@ def info():
 
 
 def write_observables(path, broken_from=None):
-    with ObservablesWriter(path, info(), REPLICAS, 5, absent=[1]) as writer:
-        for snapshot in snapshots(broken_from=broken_from):
-            writer.observe(snapshot)
-        ends = {0: {"steps_done": 50, "survived": True}, 1: {"steps_done": 0, "survived": False}}
-        writer.finish({**ends, 2: {"steps_done": 22, "survived": False}})
+    writer = ObservablesWriter(path, info(), REPLICAS, 5, absent=[1])
+    for snapshot in snapshots(broken_from=broken_from):
+        writer.observe(snapshot)
+    ends = {0: {"steps_done": 50, "survived": True}, 1: {"steps_done": 0, "survived": False}}
+    writer.finish({**ends, 2: {"steps_done": 22, "survived": False}})
 
 
 def test_observables(tmp_path):

@@ -12,6 +12,7 @@ from cgloop.md.session import Session
 from tests.md.worlds import types_of
 
 VALUES = {
+    "integrator": "fix integrate all nve",
     "data_file": "system.data", "timestep_fs": 2.0, "thermo_every": 10, "steps": 0, "equilibration_steps": 0,
     "temperature_K": 320.0, "friction_per_ps": 1.0, "force_tolerance": 0.05, "max_steps": 10, "max_evaluations": 100,
 }  # fmt: skip

@@ -18,12 +18,13 @@ N_BEADS = 6
 def subject(evaluate, n_replicas=2):
     frames = protein(N_BEADS).positions[:n_replicas].astype(float) * 1.05
     starts = StartFrames(frames, "test", np.zeros(n_replicas, int), np.arange(n_replicas))
-    return Subject(system(N_BEADS), starts, lambda: evaluate, lambda x: np.zeros((N_TERMS, N_BEADS, 3)))
+    split = lambda x: np.zeros((N_TERMS, N_BEADS, 3))  # noqa: E731
+    return Subject(system(N_BEADS), starts, lambda: evaluate, split, list(range(n_replicas)))
 
 
 def test_springs_relax(tmp_path):
     results = minimize_all(subject(SPRINGS), config().md, 320.0, tmp_path)
-    for replica, result in enumerate(results):
+    for replica, result in results.items():
         assert result.converged
         assert not result.failed
         assert result.max_force_final <= 0.05
@@ -49,7 +50,7 @@ def test_replicas_do_not_depend_on_each_other(tmp_path):
 
 
 def test_too_few_steps_do_not_converge(tmp_path):
-    (result,) = minimize_all(subject(SPRINGS, 1), config(minimize={"max_steps": 3}).md, 320.0, tmp_path)
+    (result,) = minimize_all(subject(SPRINGS, 1), config(minimize={"max_steps": 3}).md, 320.0, tmp_path).values()
     assert not result.converged
     assert not result.failed
     assert result.max_force_final > 0.05
@@ -67,7 +68,7 @@ def test_forces_that_are_no_numbers_fail_and_are_recorded(tmp_path):
         forces[0, 2] = np.nan
         return evaluation(forces, result.energies)
 
-    (result,) = minimize_all(subject(breaking, 1), config().md, 320.0, tmp_path)
+    (result,) = minimize_all(subject(breaking, 1), config().md, 320.0, tmp_path).values()
     assert result.failed
     assert not result.converged
     with h5py.File(tmp_path / "crash_000.h5") as file:

@@ -38,7 +38,7 @@ def test_every_file_is_there(finished):
         assert not list(folder.glob("crash_*"))
     assert (out / "helix" / "nvt" / "nvt.in").read_text().count("${") == 0
     assert "Total wall time" in (out / "helix" / "nvt" / "log.lammps").read_text()
-    timing = json.loads((out / "timing.json").read_text())["helix"]["nvt"]
+    timing = json.loads((out / "timing.json").read_text())["helix"]["nvt"]["all"]
     assert 0 < timing["model_ms_per_step"] < timing["ms_per_step"]
 
 

@@ -1,0 +1,90 @@
+"""`cgloop md`: the stage, alone or on several MPI ranks, and what belongs to it. Parses, calls, prints."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, work_in_run
+from cgloop.errors import ExitCode
+
+
+class _RunByDefault(TyperGroup):
+    """A group whose first word need not be a command: `cgloop md CONFIG` is `cgloop md run CONFIG`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    help="""Minimise, NVT and NVE in LAMMPS, several replicas; earlier stages that are not up to date run first.
+
+`cgloop md CONFIG` is `cgloop md run CONFIG`. `mpiexec -n 4 cgloop md CONFIG` spreads the replicas over four ranks.""",
+)
+
+
+@app.command()
+def run(
+    target: Target,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="write what would run, with scripts for a plain `lmp`, and run nothing")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="with --dry-run: a new folder for it; default: `dry_run` in the run directory")
+    ] = None,
+    take_over: TakeOver = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the stage `md` of the latest cycle."""
+    if dry_run:
+        _show_dry_run(target, overrides, out)
+        return
+    from cgloop.executors.world import launched
+
+    if launched().by == "mpiexec":
+        _on_ranks(target, overrides, take_over=take_over, verbose=verbose, quiet=quiet)
+        return
+    work_in_run(_md, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)
+
+
+def _md(config: Any, run: Any, **options: Any) -> Any:
+    from cgloop.cycle import run_to
+
+    return run_to(config, run, "md", **options)
+
+
+def _on_ranks(target: Path, overrides: Overrides, **options: Any) -> None:
+    from cgloop.console import setup_logging
+    from cgloop.interrupt import stop_on_signals
+    from cgloop.md.ranks import join
+
+    ranks = join()
+    assert ranks is not None, "mpiexec started this process"
+    if ranks.rank > 0:
+        setup_logging()
+        with stop_on_signals():
+            ranks.serve()
+        raise typer.Exit(int(ExitCode.PASS))
+    try:
+        work_in_run(_md, target, overrides, **options)
+    finally:
+        ranks.dismiss()
+
+
+def _show_dry_run(target: Path, overrides: Overrides, out: Path | None) -> None:
+    from cgloop.md.dry_run import write_dry_run
+    from cgloop.pipeline import context_of
+    from cgloop.rundir import read_run
+
+    config, run = read_run(target, tuple(overrides or ()))
+    context = context_of(config, run, max(run.cycles(), default=0))
+    folder = run.path / "dry_run" if out is None else out
+    for line in write_dry_run(context.config, context.folder("export"), context.folder("prep"), folder):
+        typer.echo(line)

@@ -1,0 +1,153 @@
+"""A job: some replicas of one protein through `minimize`, `nvt` and `nve`, in one process and one folder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cgloop.config import Config
+from cgloop.config.md import MDConfig
+from cgloop.data.dataset import DatasetReader
+from cgloop.export.bundle import Bundle
+from cgloop.md.dynamics import Plan, abandon_dynamics, noise_seed, plan_nve, plan_nvt, run_dynamics
+from cgloop.md.ending import Failure, StageResult, State
+from cgloop.md.evaluate import Compiled, ModelEvaluator, edges_per_replica
+from cgloop.md.minimize import Minimized, abandon_minimize, minimize_all
+from cgloop.md.noise import Noise
+from cgloop.md.system import Subject, System, TermForces, start_frames
+from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
+from cgloop.model.graph import build_graph
+from cgloop.model.hybrid import Model, Params, term_forces
+from cgloop.residues import N_TYPES, masses
+
+STAGES = ("minimize", "nvt", "nve")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process has to do: a protein's name, and ids of those of its replicas that it runs."""
+
+    protein: str
+    replicas: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder; another share of the replicas is another job."""
+        return f"{self.protein}-{self.replicas[0]:03d}-{self.replicas[-1]:03d}"
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """What became of the replicas of a job, by stage and id, and wall-clock figures by stage."""
+
+    stages: dict[str, dict[int, dict[str, Any]]]
+    timing: dict[str, dict[str, float]]
+
+
+def read_system(config: Config, reader: DatasetReader, name: str) -> System:
+    """A protein of the data set, with the masses of the config."""
+    chosen = masses() if config.md.masses == "residue" else (float(config.md.masses),) * N_TYPES
+    return System.of(reader.load(name, temperature_K=config.data.temperature_K), chosen)
+
+
+def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: DatasetReader, job: Job) -> Subject:
+    """The replicas of a job, ready to be simulated.
+
+    Raises:
+        UserError: unknown protein, or no frames of it at the temperature.
+    """
+    starts = start_frames(reader, job.protein, config.data.temperature_K, config.md.replicas)
+    system = read_system(config, reader, job.protein)
+    # Of all replicas of the protein, so that every job of it is compiled for the same room.
+    room = edges_per_replica(system, starts.positions, compiled.cutoff_A, config.md.skin_A)
+    return Subject(
+        system,
+        starts,
+        partial(ModelEvaluator, compiled, system, config.md.skin_A, room),
+        split_forces(bundle.model, bundle.params, system),
+        list(job.replicas),
+    )
+
+
+def split_forces(model: Model, params: Params, system: System) -> TermForces:
+    """The force on one replica term by term, from the model in JAX; compiled when it is first needed."""
+    function: Callable[..., jax.Array] = jax.jit(partial(term_forces, model, params))
+
+    def split(positions: np.ndarray) -> np.ndarray:
+        centred = positions - positions.mean(axis=0)
+        graph = build_graph(system.residue_type, system.linked, centred, model.cutoff_A)
+        return np.asarray(function(centred.astype(np.float32), graph))
+
+    return split
+
+
+def run_job(config: Config, subject: Subject, out: Path) -> JobResult:
+    """Run all stages of a job into `out`; those that are done are not repeated, and one that was stopped goes on.
+
+    Raises:
+        Interrupted: stopped on request.
+        UserError: LAMMPS refuses a script.
+    """
+    (out / "minimize").mkdir(parents=True, exist_ok=True)
+    minimized = minimize_all(subject, config.md, config.md_temperature_K, out / "minimize")
+
+    def run(plan: Plan, state: State) -> StageResult:
+        folder = out / plan.stage
+        folder.mkdir(exist_ok=True)
+        return run_dynamics(plan, subject, state, folder)
+
+    return _through_stages(config, subject.system, minimized, run)
+
+
+def abandon_job(config: Config, reader: DatasetReader, job: Job, out: Path, failure: Failure) -> JobResult:
+    """Conclude a job whose process is gone: what it had finished counts, everything else has failed."""
+    system = read_system(config, reader, job.protein)
+    starts = start_frames(reader, job.protein, config.data.temperature_K, config.md.replicas)
+    minimized = abandon_minimize(system, starts, list(job.replicas), config.md, out / "minimize", failure)
+
+    def end(plan: Plan, state: State) -> StageResult:
+        return abandon_dynamics(plan, system, starts, state, list(job.replicas), out / plan.stage, failure)
+
+    return _through_stages(config, system, minimized, end)
+
+
+def _through_stages(
+    config: Config,
+    system: System,
+    minimized: dict[int, Minimized],
+    stage: Callable[[Plan, State], StageResult],
+) -> JobResult:
+    temperature_K, seed = config.md_temperature_K, noise_seed(config.run.seed, system.name)
+    stages = {"minimize": {replica: one.to_json() for replica, one in minimized.items()}}
+    timing = {}
+    state = _heated(minimized, system, temperature_K, seed, config.md)
+    for make_plan in (plan_nvt, plan_nve):
+        plan = make_plan(config.md, temperature_K, system.n_beads, seed)
+        if plan.stage == "nve":
+            state = State(state.replicas, state.positions, remove_net_momentum(state.velocities, system.masses))
+        result = stage(plan, state)
+        state, timing[plan.stage], stages[plan.stage] = result.end, result.timing, result.outcomes
+    return JobResult(stages, timing)
+
+
+def _heated(
+    minimized: dict[int, Minimized], system: System, temperature_K: float, seed: int, config: MDConfig
+) -> State:
+    """The minimised replicas with fresh velocities; those that could not be minimised are left out."""
+    usable = [replica for replica, result in minimized.items() if not result.failed]
+    if not usable:
+        return State.nobody(system.n_beads)
+    positions = np.stack([minimized[replica].positions for replica in usable])
+    velocities = maxwell_velocities(Noise(seed, usable, system.n_beads, "velocities"), system.masses, temperature_K)
+    if config.nvt.conserves_momentum:
+        velocities = remove_net_momentum(velocities, system.masses)
+    return State(usable, positions, velocities)
+
+
+def shares(n_replicas: int, n_jobs: int) -> list[Sequence[int]]:
+    """Ids 0 … n_replicas − 1 in so many runs of nearly equal length; empty ones where there are too few."""
+    return [part.tolist() for part in np.array_split(np.arange(n_replicas), n_jobs)]
