@@ -1,0 +1,20 @@
+"""A child that may not have the memory it wants: `python -m tests.executors.hungry python|native`."""
+
+import os
+import resource
+import sys
+
+from cgloop.executors.child import work_as_child
+
+
+def starve():
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+    if sys.argv[1] == "python":
+        bytearray(2**31)
+    # What the C++ library says before it aborts.
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+    os.abort()
+
+
+if __name__ == "__main__":
+    sys.exit(work_as_child(starve))

@@ -1,0 +1,37 @@
+"""Whatever a child does, its end is known."""
+
+import time
+
+import pytest
+
+from cgloop.executors.child import Child
+from cgloop.md.ending import failure_of
+
+
+def end_of(child):
+    while (ended := child.poll()) is None:
+        time.sleep(0.01)
+    return ended
+
+
+@pytest.mark.parametrize(("way", "how"), [("python", "broken"), ("native", "dead")])
+def test_a_child_without_memory(tmp_path, way, how):
+    ended = end_of(Child("tests.executors.hungry", [way], tmp_path))
+    assert ended.how == how
+    assert failure_of(ended.words).limit == "out_of_memory"
+
+
+def test_a_killed_child(tmp_path):
+    child = Child("cgloop.md.worker", ["--help"], tmp_path)
+    child.kill()
+    ended = end_of(child)
+    assert (ended.how, ended.code) == ("dead", -9)
+    assert "SIGKILL" in ended.describe
+
+
+def test_a_child_that_refuses_tells_why(tmp_path):
+    arguments = ["--config", tmp_path / "none.yaml", "--bundle", tmp_path, "--dataset", tmp_path, "--out", tmp_path]
+    ended = end_of(Child("cgloop.md.worker", [*map(str, arguments), "--protein", "x", "--replicas", "0"], tmp_path))
+    assert ended.how == "refused"
+    assert ended.error is not None
+    assert str(ended.error.where).endswith("none.yaml")
