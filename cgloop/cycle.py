@@ -16,7 +16,7 @@ from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.interrupt import check_stop
 from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, up_to
 from cgloop.rundir import RunDirectory, opened, write_config
-from cgloop.stages import StageResult, read_record, replace_folder, run_stage, write_json
+from cgloop.stages import RECORD, StageResult, read_record, replace_folder, run_stage, write_json
 from cgloop.validate.gate import judge, parity_metrics, require_known
 
 log = logging.getLogger("cgloop.cycle")
@@ -174,13 +174,19 @@ def _judge(context: Context) -> dict[str, Any]:
 
 
 def _deploy(context: Context) -> None:
-    """Bundle, verdict, model card, config and inputs of a model that passed, in one folder."""
+    """Bundle, verdict, model card, config and inputs of a model that passed, in one folder.
+
+    The bundle in it says parity and verdict, too; that of the stage stays as it was judged.
+    """
+    from cgloop.export.manifest import add_outcome
     from cgloop.md.inputs import find_template
     from cgloop.report.card import write_card
 
     new = context.run.path / ".deploy.partial"
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(context.folder("export"), new / "bundle")
+    shutil.copytree(context.folder("export"), new / "bundle", ignore=shutil.ignore_patterns(RECORD))
+    parity, verdict = _read_json(context.folder("parity") / "parity.json"), _read_json(context.run.verdict)
+    add_outcome(new / "bundle", parity=parity, verdict=verdict)
     shutil.copy2(context.run.verdict, new / "verdict.json")
     write_config(context.config, new / "config.yaml")
     write_card(context.run, context.cycle, new)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,9 @@ def _train_settings(config: Config) -> dict[str, Any]:
 
 
 def _export_settings(config: Config) -> dict[str, Any]:
-    return {"temperature_K": config.data.temperature_K, "temperatures": config.priors.temperatures}
+    """With the versions that decide which JAX loads the modules: where they are others, the model is exported again."""
+    exporter = {package: version(package) for package in ("jax", "jaxlib")}
+    return {"temperature_K": config.data.temperature_K, "temperatures": config.priors.temperatures, **exporter}
 
 
 def _ensemble(config: Config) -> tuple[str, ...]:

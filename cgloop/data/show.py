@@ -5,6 +5,7 @@ from typing import Any
 
 from cgloop.data.inspect import Finding
 from cgloop.data.protein import SPLITS
+from cgloop.wording import table
 
 MOST_ROWS = 40
 
@@ -43,7 +44,7 @@ def _protein_table(proteins: dict[str, dict[str, Any]]) -> list[str]:
             )
         )  # fmt: skip
     more = [f"… and {len(proteins) - MOST_ROWS} more, all of them with --json"] if len(proteins) > MOST_ROWS else []
-    return [*_table(header, rows), *more, "RMS force and noise: of a component, kcal/mol/Å, at the model's temperature"]
+    return [*table(header, rows), *more, "RMS force and noise: of a component, kcal/mol/Å, at the model's temperature"]
 
 
 def _map_table(proteins: dict[str, dict[str, Any]], in_use: str) -> list[str]:
@@ -57,7 +58,7 @@ def _map_table(proteins: dict[str, dict[str, Any]], in_use: str) -> list[str]:
         rows.append((protein, *(_with_error(found.get(name) or {}) for name in maps)))
     header = ("mean squared force", *(f"{name} (in use)" if name == in_use else name for name in maps))
     note = "(kcal/mol/Å)² a component, on frames at the model's temperature that the map was not fitted to"
-    return ["", *_table(header, rows), note]
+    return ["", *table(header, rows), note]
 
 
 def _map_order(name: str) -> tuple[int, str]:
@@ -72,7 +73,7 @@ def _with_error(found: dict[str, Any]) -> str:
 
 def _residue_table(residues: dict[str, dict[str, Any]]) -> list[str]:
     rows = [(name, str(one["beads"]), _number(one["rms_force"], 2)) for name, one in residues.items()]
-    return _table(("residue", "beads", "RMS force"), rows)
+    return table(("residue", "beads", "RMS force"), rows)
 
 
 def _quarantine_lines(quarantine: dict[str, dict[str, Any]]) -> list[str]:
@@ -85,7 +86,7 @@ def _quarantine_lines(quarantine: dict[str, dict[str, Any]]) -> list[str]:
          "; ".join(f"{count} {reason}" for reason, count in sorted(one["reasons"].items())))
         for name, one in list(hit.items())[:MOST_ROWS]
     ]  # fmt: skip
-    return ["", *_table(("set aside", "read", "kept", "why"), rows)]
+    return ["", *table(("set aside", "read", "kept", "why"), rows)]
 
 
 def check_text(findings: Sequence[Finding]) -> str:
@@ -96,19 +97,6 @@ def check_text(findings: Sequence[Finding]) -> str:
     lines = [f"{one.level}: {one.protein + ': ' if one.protein else ''}{one.text}" for one in order]
     errors = sum(one.level == "error" for one in findings)
     return "\n".join([*lines, f"{errors} errors, {len(findings) - errors} notes"])
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-
-    def line(row: tuple[str, ...]) -> str:
-        cells = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
-
-    return [line(header), *map(line, rows)]
 
 
 def _number(value: float | None, digits: int) -> str:

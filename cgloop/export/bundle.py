@@ -2,16 +2,16 @@
 
 | file | |
 |---|---|
-| model.stablehlo | the compiled function (`jax.export`), symbolic sizes, topology as input |
-| model.mlir | the same as text, to read |
+| model.cpu.stablehlo, model.cuda.stablehlo | the function (`jax.export`), symbolic sizes, topology as input |
+| model.mlir | the same as text, to read; one text where all platforms have the same |
 | params.safetensors | its parameters |
 | priors.yaml | the physical terms, to read |
 | manifest.json | what it is: types and masses, cutoff, units, energy, training, cautions, versions, sha256 of files |
 """
 
+import importlib.metadata
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +28,23 @@ from cgloop.allocator import keep_memory
 from cgloop.cautions import Caution
 from cgloop.checks import jsonable
 from cgloop.errors import UserError
-from cgloop.export.stablehlo import ARGUMENTS, RESULTS, SIZES, export_model, readable_text
+from cgloop.export.manifest import (
+    EXPORT_AGAIN,
+    MANIFEST,
+    PARAMS,
+    PRIORS,
+    SCHEMA_VERSION,
+    module_file,
+    read_manifest,
+    require_files,
+)
+from cgloop.export.stablehlo import ARGUMENTS, RESULTS, SIZES, export_model, readable_texts, signature
 from cgloop.model.graph import Graph
 from cgloop.model.hybrid import Model, Params, flatten_params, model_from_json, model_to_json, unflatten_params
 from cgloop.model.networks import NETWORKS, name_of
 from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES
 from cgloop.residues import RESIDUES
 from cgloop.stages import digest_file, write_json
-
-SCHEMA_VERSION = 1
-MANIFEST, MODULE, TEXT, PARAMS, PRIORS = (
-    "manifest.json",
-    "model.stablehlo",
-    "model.mlir",
-    "params.safetensors",
-    "priors.yaml",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,14 @@ class Bundle:
     Attributes:
         path: its folder.
         manifest: contents of manifest.json.
+        platform: where the module runs, "cpu" or "cuda".
         exported: the module.
         model, params: what it was made from, to compute the same with this package.
     """
 
     path: Path
     manifest: dict[str, Any]
+    platform: str
     exported: export.Exported
     model: Model
     params: Params
@@ -91,6 +94,7 @@ def write_bundle(
     priors_yaml: Path | None = None,
     training: Mapping[str, Any] | None = None,
     cautions: Sequence[Caution] = (),
+    renewed_from: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write all files of a bundle into a folder that exists.
 
@@ -102,19 +106,20 @@ def write_bundle(
         priors_yaml: copied, for people to read.
         training: summary of the training, plain data.
         cautions: what a user has to know beside a verdict.
+        renewed_from: what it was made anew from, if it was not made from a training.
 
     Returns:
-        The manifest.
+        The manifest. The same model, package and JAX give the same bytes in all files.
     """
-    exported = export_model(model, params)
-    (out / MODULE).write_bytes(exported.serialize())
-    (out / TEXT).write_text(readable_text(exported), encoding="utf-8")
-    flat = {name: np.asarray(array, np.float32, order="C") for name, array in flatten_params(params).items()}
-    (out / PARAMS).write_bytes(save(flat))
-    files = [MODULE, TEXT, PARAMS]
+    modules = export_model(model, params)
+    texts = readable_texts(modules)
+    files = {module_file(platform): bytes(module.serialize()) for platform, module in modules.items()}
+    files |= {name: text.encode() for name, (text, _) in texts.items()}
+    files[PARAMS] = save({name: np.asarray(a, np.float32, order="C") for name, a in flatten_params(params).items()})
     if priors_yaml is not None:
-        shutil.copyfile(priors_yaml, out / PRIORS)
-        files.append(PRIORS)
+        files[PRIORS] = priors_yaml.read_bytes()
+    for name, content in files.items():
+        (out / name).write_bytes(content)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "cgloop": cgloop.__version__,
@@ -125,10 +130,11 @@ def write_bundle(
         "units": {"length": "angstrom", "energy": "kcal/mol", "force": "kcal/mol/angstrom", "mass": "g/mol"},
         "energy": describe_energy(model, params),
         "types": _describe_types(model),
-        "module": _describe_module(exported),
+        "module": _describe_module(modules, texts),
         "model": model_to_json(model),
         "training": dict(training or {}),
         "cautions": [caution.to_json() for caution in cautions],
+        **({"renewed_from": dict(renewed_from)} if renewed_from else {}),
     }
     write_json(out / MANIFEST, jsonable(manifest))
     return manifest
@@ -162,12 +168,17 @@ def _describe_types(model: Model) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_module(exported: export.Exported) -> dict[str, Any]:
+def _describe_module(
+    modules: Mapping[str, export.Exported], texts: Mapping[str, tuple[str, list[str]]]
+) -> dict[str, Any]:
     return {
         "format": "jax.export",
         "jax": jax.__version__,
-        "calling_convention": exported.calling_convention_version,
-        "platforms": list(exported.platforms),
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "calling_convention": next(iter(modules.values())).calling_convention_version,
+        "files": {platform: module_file(platform) for platform in modules},
+        # Several platforms at one text: their modules are the same but for the platform's name.
+        "text": {name: platforms for name, (_, platforms) in texts.items()},
         "sizes": dict(zip(SIZES, ("beads", "replicas", "edges", "bonds", "angles", "dihedrals"), strict=True)),
         "smallest_size": 1,
         "arguments": {name: {"shape": shape, "dtype": dtype} for name, (shape, dtype) in ARGUMENTS.items()},
@@ -176,54 +187,64 @@ def _describe_module(exported: export.Exported) -> dict[str, Any]:
     }
 
 
+def platform_here() -> str:
+    """The platform that JAX computes on in this process, as bundles call it."""
+    return {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+
+
 def load_bundle(path: Path) -> Bundle:
-    """Read a bundle and check every file against its digest.
+    """Read a bundle, check every file against its digest, and take the module for the platform of this process.
 
     Raises:
-        UserError: no bundle there, a damaged file, or a module that this version of JAX is too old for.
+        UserError: no bundle there, one of an older schema, a damaged or missing file, no module for this platform, or
+            one that this version of JAX is too old for.
     """
-    manifest = _read_manifest(path)
-    for name, digest in manifest["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise UserError("file of the bundle is missing", where=file, remedy="export the model again")
-        if digest_file(file) != digest:
-            raise UserError("does not match its digest in manifest.json", where=file, remedy="export the model again")
-    needed = str(manifest["module"]["jax"])
+    manifest = read_manifest(path)
+    require_files(path, manifest)
+    platform, modules = platform_here(), manifest["module"]["files"]
+    if platform not in modules:
+        raise UserError(
+            f"no module for `{platform}`, where JAX computes here; there are: {', '.join(modules)}",
+            where=path,
+            remedy=f"set JAX_PLATFORMS={next(iter(modules))}",
+        )
+    file, needed = path / modules[platform], str(manifest["module"]["jax"])
     if _release(jax.__version__) < _release(needed):
         raise UserError(
             f"exported by jax {needed}, which the jax {jax.__version__} here cannot read",
-            where=path / MODULE,
-            remedy=f"pip install 'jax>={needed}'",
+            where=file,
+            remedy=f"pip install 'jax>={needed}', or `cgloop bundle renew {path} NEW_FOLDER`",
         )
     keep_memory()
-    try:
-        exported = export.deserialize(bytearray((path / MODULE).read_bytes()))
-        model, params = model_from_json(manifest["model"]), unflatten_params(load_file(path / PARAMS))
-    except (ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise UserError(f"cannot be read: {error}", where=path, remedy="export the model again") from None
-    return Bundle(path, manifest, exported, model, params)
+    exported = _read_module(file, platform)
+    return Bundle(path, manifest, platform, exported, *read_model(path, manifest))
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
+def _read_module(file: Path, platform: str) -> export.Exported:
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            "not a bundle: it has no manifest.json", where=path, remedy="`cgloop export` makes one"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read: {error}", where=file, remedy="export the model again") from None
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"schema version {version}, this cgloop reads {SCHEMA_VERSION}", where=file, remedy="export the model again"
-        )
-    missing = [key for key in ("files", "module", "model", "cutoff_A", "temperature_K") if key not in manifest]
-    if missing or not {MODULE, PARAMS} <= set(manifest["files"]):
-        raise UserError(f"incomplete manifest: {missing or 'files'}", where=file, remedy="export the model again")
-    return manifest
+        exported = export.deserialize(bytearray(file.read_bytes()))
+        fits = signature(exported) == (ARGUMENTS, RESULTS)
+    # What is no module at all fails anywhere in the reader, with any exception.
+    except Exception as error:
+        reason = f"jax {jax.__version__} cannot read this module: {type(error).__name__}: {error}"
+        raise UserError(reason, where=file, remedy=f"`cgloop bundle renew {file.parent} NEW_FOLDER`") from None
+    if not fits:
+        raise UserError("a module with other arguments or results than a bundle's", where=file, remedy=EXPORT_AGAIN)
+    if exported.platforms != (platform,):
+        raise UserError(f"a module for {', '.join(exported.platforms)}", where=file, remedy=EXPORT_AGAIN)
+    return exported
+
+
+def read_model(path: Path, manifest: Mapping[str, Any]) -> tuple[Model, Params]:
+    """Model and parameters that a bundle of any schema version was made from; its module is not read.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    try:
+        return model_from_json(manifest["model"]), unflatten_params(load_file(path / PARAMS))
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise UserError(f"cannot be read: {error}", where=path, remedy=EXPORT_AGAIN) from None
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -1,24 +1,27 @@
 """The model as a module of its own: StableHLO with symbolic sizes, for any protein and any number of replicas.
 
 Parameters are baked in; topology and pairs are inputs. The module is what LAMMPS runs, and what a cluster without
-this package can run with nothing but JAX.
+this package can run with nothing but JAX. A module is for one platform; that for CUDA is made without a GPU.
 """
 
 import contextlib
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from cgloop.export.manifest import TEXT
 from cgloop.model.graph import Graph
 from cgloop.model.hybrid import Model, Params, energy_and_forces
 from cgloop.model.names import TERM_NAMES
 
 PLATFORMS = ("cpu", "cuda")
+"""Platforms of JAX that a bundle has a module for."""
 
 # Number of beads, replicas, edges, bonds, angles, dihedrals: each at least 1, padding has its mask False.
 SIZES = ("n", "r", "e", "b", "a", "d")
@@ -49,16 +52,18 @@ RESULTS: dict[str, tuple[str, str]] = {
 }
 
 
-def export_model(model: Model, params: Params) -> export.Exported:
-    """The energy function with its parameters as a serializable module.
+def export_model(model: Model, params: Params, platforms: Sequence[str] = PLATFORMS) -> dict[str, export.Exported]:
+    """The energy function with its parameters as serializable modules.
 
     Args:
         model: what the energy consists of.
-        params: its parameters; float32 in the module.
+        params: its parameters; float32 in the modules.
+        platforms: of JAX; they need not be there.
 
     Returns:
-        Module of a function with the arguments of `ARGUMENTS` and the results of `RESULTS`: energies kcal/mol,
-        forces kcal/mol/Å, terms kcal/mol in the order of `TERM_NAMES`. No location of a source file is in it.
+        for each platform the module of a function with the arguments of `ARGUMENTS` and the results of `RESULTS`:
+        energies kcal/mol, forces kcal/mol/Å, terms kcal/mol in the order of `TERM_NAMES`. No location of a source file
+        is in it.
     """
     constants = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
 
@@ -71,7 +76,9 @@ def export_model(model: Model, params: Params) -> export.Exported:
         for shape, dtype in ARGUMENTS.values()
     ]
     with _without_locations(), _without_collection():
-        return export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
+        # One function for all: it is traced once.
+        compiled = jax.jit(function)
+        return {name: export.export(compiled, platforms=(name,))(*shapes) for name in platforms}
 
 
 @contextlib.contextmanager
@@ -101,6 +108,20 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
+def signature(module: export.Exported) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """Arguments and results of a module, written as `ARGUMENTS` and `RESULTS` are.
+
+    Raises:
+        ValueError: it has another number of them.
+    """
+
+    def described(names: Mapping[str, Any], avals: Sequence[Any]) -> dict[str, tuple[str, str]]:
+        pairs = zip(names, avals, strict=True)
+        return {name: (", ".join(str(size) for size in aval.shape), str(aval.dtype)) for name, aval in pairs}
+
+    return described(ARGUMENTS, module.in_avals), described(RESULTS, module.out_avals)
+
+
 _LOCATION = re.compile(r' loc\((?:#loc\d*|unknown|"[^"]*"(?:\(#loc\d*\))?)\)')
 
 
@@ -108,3 +129,18 @@ def readable_text(exported: export.Exported) -> str:
     """The module as MLIR text without notes on where its operations come from."""
     lines = exported.mlir_module().splitlines()
     return "\n".join(_LOCATION.sub("", line) for line in lines if not line.startswith("#loc")) + "\n"
+
+
+def readable_texts(modules: Mapping[str, export.Exported]) -> dict[str, tuple[str, list[str]]]:
+    """Files to read: name to text and the platforms whose module it is. `model.mlir` is that of the first platform,
+    and of all others that have the same; the rest have their own, as `model.cuda.mlir`."""
+    texts: dict[str, tuple[str, list[str]]] = {}
+    for platform, module in modules.items():
+        text = readable_text(module)
+        for known, platforms in texts.values():
+            if text == known:
+                platforms.append(platform)
+                break
+        else:
+            texts[f"model.{platform}.mlir" if texts else TEXT] = (text, [platform])
+    return texts

@@ -25,7 +25,7 @@ FLOORS = [
     {"submit"},
     {"cycle", "status"},
     {"cli_options"},
-    {"cli_data", "cli_md", "cli_train"},
+    {"cli_bundle", "cli_data", "cli_md", "cli_train"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
