@@ -223,12 +223,11 @@ def load_bundle(path: Path) -> Bundle:
 def _read_module(file: Path, platform: str) -> export.Exported:
     try:
         exported = export.deserialize(bytearray(file.read_bytes()))
-        fits = signature(exported) == (ARGUMENTS, RESULTS)
     # What is no module at all fails anywhere in the reader, with any exception.
     except Exception as error:
         reason = f"jax {jax.__version__} cannot read this module: {type(error).__name__}: {error}"
         raise UserError(reason, where=file, remedy=f"`cgloop bundle renew {file.parent} NEW_FOLDER`") from None
-    if not fits:
+    if signature(exported) != (ARGUMENTS, RESULTS):
         raise UserError("a module with other arguments or results than a bundle's", where=file, remedy=EXPORT_AGAIN)
     if exported.platforms != (platform,):
         raise UserError(f"a module for {', '.join(exported.platforms)}", where=file, remedy=EXPORT_AGAIN)

@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from cgloop.data.protein import SPLITS
 from cgloop.export.manifest import MANIFEST, PARAMS, SCHEMA_VERSION, platforms_of, read_manifest, wrong_files
 from cgloop.residues import N_TYPES
 from cgloop.stages import read_record
@@ -132,10 +133,7 @@ def _model_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{facts['cutoff_A']:g} Å; an energy depends on beads up to {energy.get('receptive_field_A')} Å away",
         ),
         ("temperature", f"{facts['temperature_K']:g} K"),
-        (
-            "trained types",
-            listing(facts["trained_types"], 20) if facts["trained_types"] else "none: nothing is learned",
-        ),
+        ("trained types", _types(facts)),
     ]
     if facts["untrained_types"]:
         rows.append(("untrained types", f"{listing(facts['untrained_types'], N_TYPES)}: no learned energy"))
@@ -168,7 +166,8 @@ def _module_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _training_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The few numbers of the training's summary that fit a line."""
     rows = []
-    if frames := training.get("frames"):
+    if given := training.get("frames"):
+        frames = {part: given[part] for part in SPLITS if part in given}
         rows.append(("trained on", f"{_pairs(frames)} frames of {listing(training.get('proteins') or ['unknown'])}"))
     if training.get("best_epoch") is not None:
         rows.append(("epochs", f"{training.get('epochs', '–')}, the best was {training['best_epoch']}"))
@@ -185,9 +184,9 @@ def _outcome_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     if parity := facts.get("parity"):
         sizes = [
-            f"{name}s differ by {_number(parity[name].get('value'))} (limit {_number(parity[name].get('limit'))})"
-            for name in ("force", "energy")
-            if parity.get(name)
+            f"{many} differ by {_number(parity[one].get('value'))} (limit {_number(parity[one].get('limit'))})"
+            for one, many in {"force": "forces", "energy": "energies"}.items()
+            if parity.get(one)
         ]
         rows.append(("parity", f"{parity.get('verdict')}: {', '.join(sizes)}"))
     if verdict := facts.get("verdict"):

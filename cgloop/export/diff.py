@@ -28,11 +28,11 @@ def diff(first: Path, second: Path) -> dict[str, Any]:
     Raises:
         UserError: one is no bundle, or its parameters cannot be read.
     """
-    manifests = [read_manifest(path, older_too=True) for path in (first, second)]
-    changed = describe_changes(*(_plain(one) for one in manifests))
-    model = describe_changes(*(_named(one["model"]) for one in manifests))
+    one, other = (read_manifest(path, older_too=True) for path in (first, second))
+    changed = describe_changes(_plain(one), _plain(other))
+    model = describe_changes(_named(one["model"]), _named(other["model"]))
     parameters = _parameters(_read(first), _read(second))
-    files = _files(*(one["files"] for one in manifests))
+    files = _files(one["files"], other["files"])
     same = not (changed or model or parameters) and set(files.values()) <= {"same"}
     return {"same": same, "manifest": changed, "model": model, "parameters": parameters, "files": files}
 

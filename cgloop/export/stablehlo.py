@@ -109,14 +109,12 @@ def _without_collection() -> Iterator[None]:
 
 
 def signature(module: export.Exported) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-    """Arguments and results of a module, written as `ARGUMENTS` and `RESULTS` are.
-
-    Raises:
-        ValueError: it has another number of them.
-    """
+    """Arguments and results of a module, written as `ARGUMENTS` and `RESULTS` are. Names are given in order; what has
+    none there is called by its number."""
 
     def described(names: Mapping[str, Any], avals: Sequence[Any]) -> dict[str, tuple[str, str]]:
-        pairs = zip(names, avals, strict=True)
+        called = [*names, *map(str, range(len(names), len(avals)))]
+        pairs = zip(called, avals, strict=False)
         return {name: (", ".join(str(size) for size in aval.shape), str(aval.dtype)) for name, aval in pairs}
 
     return described(ARGUMENTS, module.in_avals), described(RESULTS, module.out_avals)

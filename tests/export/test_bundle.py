@@ -1,20 +1,31 @@
 """A bundle describes itself, and is refused when it is not what it says."""
 
+import getpass
 import json
+import shutil
+import sys
+import tempfile
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jax import export
 from safetensors.numpy import load_file, save
 
 from cgloop.errors import UserError
-from cgloop.export.bundle import load_bundle, read_trained, write_bundle
+from cgloop.export.bundle import load_bundle, platform_here, read_trained, write_bundle
+from cgloop.export.manifest import add_outcome, find_bundle, foreign_files, read_manifest
 from cgloop.export.stage import export_stage
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import energy_and_forces, flatten_params
-from cgloop.stages import digest_file
+from cgloop.pipeline import BY_NAME
+from cgloop.stages import digest_file, digest_files
 from tests.md.model_worlds import CUTOFF_A, config, protein, small_model, write_world
+
+FILES = ("model.cpu.stablehlo", "model.cuda.stablehlo", "model.mlir", "params.safetensors", "priors.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,7 @@ def test_round_trip(bundle):
 
 def test_manifest(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
-    names = {"model.stablehlo", "model.mlir", "params.safetensors", "priors.yaml"}
+    names = set(FILES)
     assert set(manifest["files"]) == names
     assert {path.name for path in bundle.iterdir()} == names | {"manifest.json"}
     for name, digest in manifest["files"].items():
@@ -64,19 +75,45 @@ def test_manifest(bundle):
     assert manifest["cutoff_A"] == CUTOFF_A
     assert manifest["temperature_K"] == 320.0
     assert manifest["types"][18] == {"id": 18, "lammps_type": 19, "name": "TYR", "mass": 163.1733, "trained": True}
-    assert manifest["module"]["jax"] == jax.__version__
+    module = manifest["module"]
+    assert module["jax"] == jax.__version__
+    assert module["jaxlib"] == version("jaxlib")
+    assert module["files"] == {"cpu": "model.cpu.stablehlo", "cuda": "model.cuda.stablehlo"}
+    assert module["text"] == {"model.mlir": ["cpu", "cuda"]}
+    for platform, name in module["files"].items():
+        exported = export.deserialize(bytearray((bundle / name).read_bytes()))
+        assert exported.platforms == (platform,)
+        assert exported.calling_convention_version == module["calling_convention"]
+    assert module["loads_in"].startswith(f"jax {jax.__version__} and newer; promised for ")
     assert manifest["energy"]["prior_weights"] == dict.fromkeys(("bond", "angle", "dihedral", "repulsion"), 1.0)
     assert manifest["training"] == {"epochs": 3}
 
 
 def test_no_place_of_this_machine_is_in_it(bundle, repository, tmp_path_factory):
+    """No path and no time: the same model gives the same bytes anywhere."""
+    places = (
+        repository,
+        tmp_path_factory.getbasetemp(),
+        Path.home(),
+        sys.prefix,
+        tempfile.gettempdir(),
+        "site-packages",
+    )
     for file in bundle.iterdir():
         content = file.read_bytes()
-        for place in (str(repository), str(tmp_path_factory.getbasetemp()), "site-packages", "/root", "/home"):
-            assert place.encode() not in content, file.name
+        for trace in (*map(str, places), "/home/", ".py", "cgloop/", getpass.getuser() + "@"):
+            assert trace.encode() not in content, file.name
 
 
-@pytest.mark.parametrize("name", ["model.stablehlo", "model.mlir", "params.safetensors", "priors.yaml"])
+def test_the_same_model_gives_the_same_bytes(bundle, tmp_path):
+    out = tmp_path / "again"
+    out.mkdir()
+    source = bundle.parent / "source.yaml"
+    write_bundle(out, *small_model(), temperature_K=320.0, priors_yaml=source, training={"epochs": 3})
+    assert digest_files(out) == digest_files(bundle)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_changed_file_is_named(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -87,8 +124,8 @@ def test_a_changed_file_is_named(copy, name):
 
 
 def test_a_missing_file_is_named(copy):
-    (copy / "model.stablehlo").unlink()
-    with pytest.raises(UserError, match=r"model\.stablehlo: file of the bundle is missing"):
+    (copy / "model.cuda.stablehlo").unlink()
+    with pytest.raises(UserError, match=r"model\.cuda\.stablehlo: file of the bundle is missing"):
         load_bundle(copy)
 
 
@@ -97,19 +134,147 @@ def test_no_bundle(tmp_path):
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 99}', '{"schema_version": 1, "files": {}}'])
-def test_a_manifest_that_cannot_be_used(copy, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "not the manifest of a bundle"),
+        ('{"schema_version": "2"}', "not the manifest of a bundle"),
+        ('{"schema_version": 99}', "made by a newer cgloop: schema version 99, this one reads 2"),
+        ('{"schema_version": 2, "files": {}}', "incomplete manifest: no module, model, cutoff_A, temperature_K"),
+        ('{"schema_version": 1, "proteins": {}}', "a data set, not a bundle"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used(copy, text, message):
     (copy / "manifest.json").write_text(text)
-    with pytest.raises(UserError, match=r"manifest\.json"):
+    with pytest.raises(UserError, match=message):
         load_bundle(copy)
+
+
+def changed(copy, change):
+    """Change the manifest of a copy, with right digests for whatever files there are now."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    change(manifest)
+    manifest["files"] = {name: digest_file(copy / name) for name in manifest["files"] if (copy / name).is_file()}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+
+
+def one_line(caught):
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
 
 
 def test_an_exporter_that_is_newer_than_this_jax(copy):
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["module"]["jax"] = "99.1.0"
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match=r"exported by jax 99\.1\.0"):
+    changed(copy, lambda manifest: manifest["module"].update(jax="99.1.0"))
+    with pytest.raises(UserError, match=r"exported by jax 99\.1\.0, which the jax .* here cannot read") as caught:
         load_bundle(copy)
+    assert f"`cgloop bundle renew {copy} NEW_FOLDER`" in one_line(caught)
+
+
+@pytest.mark.parametrize("older", ["0.4.30", "0.10.1", jax.__version__])
+def test_an_exporter_that_is_older_is_welcome(copy, older):
+    changed(copy, lambda manifest: manifest["module"].update(jax=older))
+    assert load_bundle(copy).platform == "cpu"
+
+
+def test_an_older_schema_says_how_to_go_on(copy):
+    changed(copy, lambda manifest: manifest.update(schema_version=1))
+    with pytest.raises(UserError, match="made by an older cgloop: schema version 1, this one reads 2") as caught:
+        load_bundle(copy)
+    assert f"`cgloop bundle renew {copy} NEW_FOLDER`" in one_line(caught)
+
+
+def test_no_module_for_this_platform(copy):
+    changed(copy, lambda manifest: manifest["module"]["files"].pop("cpu"))
+    with pytest.raises(UserError, match="no module for `cpu`, where JAX computes here; there are: cuda") as caught:
+        load_bundle(copy)
+    one_line(caught)
+
+
+def test_platforms_are_called_as_in_bundles(monkeypatch):
+    found = {}
+    for backend in ("cpu", "gpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        found[backend] = platform_here()
+    assert found == {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
+
+
+def test_modules_in_each_other_s_place(copy):
+    (copy / "model.cuda.stablehlo").replace(copy / "model.cpu.stablehlo")
+    changed(copy, lambda manifest: manifest["module"]["files"].pop("cuda"))
+    with pytest.raises(UserError, match=r"model\.cpu\.stablehlo: a module for cuda"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"no module", bytes(5000), bytes(range(256)) * 40])
+def test_what_is_no_module(copy, content):
+    (copy / "model.cpu.stablehlo").write_bytes(content)
+    changed(copy, lambda manifest: None)
+    with pytest.raises(UserError, match=r"model\.cpu\.stablehlo: jax .* cannot read this module") as caught:
+        load_bundle(copy)
+    one_line(caught)
+
+
+def test_a_foreign_module(copy):
+    module = export.export(jax.jit(lambda x: 2 * x), platforms=("cpu",))(jax.ShapeDtypeStruct((3,), np.float32))
+    (copy / "model.cpu.stablehlo").write_bytes(module.serialize())
+    changed(copy, lambda manifest: None)
+    with pytest.raises(UserError, match=r"model\.cpu\.stablehlo: a module with other arguments or results"):
+        load_bundle(copy)
+
+
+def test_a_file_outside_of_the_bundle_is_not_followed(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["../other"] = manifest["files"]["model.mlir"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"lists `\.\./other`, which is outside of the bundle"):
+        load_bundle(copy)
+
+
+def test_files_that_the_manifest_does_not_name(copy):
+    manifest = read_manifest(copy)
+    assert foreign_files(copy, manifest) == []
+    for name in ("stage.json", "model.rocm.stablehlo", "notes.txt"):
+        (copy / name).write_text("x")
+    assert foreign_files(copy, manifest) == ["model.rocm.stablehlo", "notes.txt"]
+    assert load_bundle(copy).platform == "cpu"
+
+
+def test_a_bundle_is_found_from_a_run_and_from_what_it_deployed(bundle, tmp_path):
+    run = tmp_path / "run"
+    for cycle in ("cycle_000", "cycle_001"):
+        shutil.copytree(bundle, run / cycle / "export")
+    shutil.copytree(bundle, run / "deploy" / "bundle")
+    assert find_bundle(run) == run / "cycle_001" / "export"
+    assert find_bundle(run / "cycle_000") == run / "cycle_000" / "export"
+    assert find_bundle(run / "deploy") == run / "deploy" / "bundle"
+    assert find_bundle(bundle) == bundle
+    with pytest.raises(UserError, match="no bundle here"):
+        find_bundle(tmp_path)
+
+
+def test_the_outcome_is_added_to_a_copy(copy, bundle):
+    plain = json.loads((copy / "manifest.json").read_text())
+    parity = {
+        "verdict": "pass", "force": {"value": 2e-6, "limit": 1e-4}, "energy": {"value": float("inf"), "limit": 1e-5},
+        "frames": 4, "proteins": ["a"], "cases": [{"name": "padded", "verdict": "pass", "frame": "x"}],
+    }  # fmt: skip
+    add_outcome(
+        copy, parity=parity, verdict={"verdict": "pass", "summary": "good", "run": "r", "cycle": 1, "checks": []}
+    )
+    manifest = load_bundle(copy).manifest
+    assert manifest.pop("verdict") == {"verdict": "pass", "summary": "good", "run": "r", "cycle": 1}
+    found = manifest.pop("parity")
+    assert found["force"] == {"value": 2e-6, "limit": 1e-4}
+    assert found["energy"]["value"] is None
+    assert found["cases"] == {"padded": "pass"}
+    assert manifest == plain
+
+
+def test_settings_of_the_stage_name_the_exporter():
+    """Another JAX has to export again: an older one could not load the module."""
+    found = BY_NAME["export"].settings(config())
+    assert (found["jax"], found["jaxlib"]) == (jax.__version__, version("jaxlib"))
 
 
 def test_stage(tmp_path):

@@ -88,9 +88,24 @@ def test_only_a_model_that_passes_is_deployed(copied_run):
     done = cgloop("gate", copied_run, "--set", "gate.required=[parity.forces]", "--set", root)
     assert done.returncode == ExitCode.PASS, done.stderr
     deploy, exported = copied_run / "deploy", copied_run / "cycle_000" / "export"
-    files = [path.name for path in exported.iterdir() if path.name != "stage.json"]
-    assert files
-    assert all(digest_file(deploy / "bundle" / name) == digest_file(exported / name) for name in files)
+    files = {path.name for path in exported.iterdir()} - {"stage.json"}
+    assert {path.name for path in (deploy / "bundle").iterdir()} == files
+    for name in files - {"manifest.json"}:
+        assert digest_file(deploy / "bundle" / name) == digest_file(exported / name)
+    manifest, plain = (json.loads((folder / "manifest.json").read_text()) for folder in (deploy / "bundle", exported))
+    parity = json.loads((copied_run / "cycle_000" / "parity" / "parity.json").read_text())
+    assert manifest.pop("parity")["force"] == parity["force"]
+    assert manifest.pop("verdict")["verdict"] == "pass"
+    assert manifest == plain
+    record = json.loads((exported / "stage.json").read_text())
+    assert digest_file(exported / "manifest.json") == record["outputs"]["manifest.json"]
+    assert record["inputs"]["jax"] == plain["module"]["jax"]
+    # The copy in the folder that is handed on is a bundle, and so is what the run points at; it tells the same.
+    for place in (deploy, copied_run, exported):
+        told = json.loads(cgloop("bundle", "show", place, "--json").stdout)
+        assert told["verdict"]["verdict"] == "pass"
+        assert told["parity"]["force"] == parity["force"]
+    assert cgloop("bundle", "verify", deploy).returncode == ExitCode.PASS
     assert json.loads((deploy / "verdict.json").read_text())["verdict"] == "pass"
     assert {path.name for path in (deploy / "lammps_inputs").iterdir()} == {"minimize.in", "nvt.in", "nve.in"}
 
@@ -120,12 +135,12 @@ def test_status_tells_done_and_stale(copied_run):
 
 
 def test_changed_bundle_is_refused(copied_run):
-    model = copied_run / "cycle_000" / "export" / "model.stablehlo"
+    model = copied_run / "cycle_000" / "export" / "model.cpu.stablehlo"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     shutil.rmtree(copied_run / "cycle_000" / "md")
     done = cgloop("md", copied_run)
     assert done.returncode == ExitCode.BAD_INPUT
-    assert "model.stablehlo" in done.stderr.strip().splitlines()[-1]
+    assert "model.cpu.stablehlo" in done.stderr.strip().splitlines()[-1]
     assert not (copied_run / "cycle_000" / "md").exists()
 
 

@@ -62,7 +62,7 @@ def test_other_parameters_are_found_and_named(world, tmp_path):
 
 def test_a_damaged_bundle_is_refused(tmp_path):
     paths = write_world(tmp_path / "world", "prior-only")
-    with open(paths["export"] / "model.stablehlo", "ab") as file:
+    with open(paths["export"] / "model.cpu.stablehlo", "ab") as file:
         file.write(b"x")
     with pytest.raises(UserError, match="does not match its digest"):
         parity_stage(config(), paths["export"], paths["train"], paths["prep"], tmp_path)

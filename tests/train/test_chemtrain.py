@@ -101,7 +101,7 @@ def test_a_stage_with_it_learns_and_exports(done, inputs, tmp_path):  # noqa: F8
     assert losses[-1] < losses[0] < history["initial_validation_loss"]
     assert summary["best_epoch"] == 3
     manifest = export_stage(configure(), inputs[0], out, inputs[1], tmp_path)
-    assert (tmp_path / "model.stablehlo").stat().st_size > 1000
+    assert (tmp_path / "model.cpu.stablehlo").stat().st_size > 1000
     assert manifest["training"]["rmse_full"] == summary["rmse_full"] < summary["rmse_prior"]
 
 
