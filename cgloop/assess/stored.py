@@ -7,7 +7,8 @@ from cgloop.allocator import keep_memory
 from cgloop.data.dataset import DatasetReader
 from cgloop.data.inspect import find_dataset
 from cgloop.errors import UserError
-from cgloop.export.bundle import load_bundle, read_trained
+from cgloop.export.bundle import read_model, read_trained
+from cgloop.export.manifest import read_manifest, require_files
 from cgloop.model.hybrid import Model, Params
 from cgloop.model.terms import PriorParams
 from cgloop.priors.tables import read_prior
@@ -47,8 +48,10 @@ def find_model(place: Path) -> Stored:
     if (folder / "model.json").is_file():
         model, params = read_trained(folder)
     else:
-        bundle = load_bundle(folder)
-        model, params = bundle.model, bundle.params
+        # Its module is not needed, so that it need not be one for this JAX.
+        manifest = read_manifest(folder, older_too=True)
+        require_files(folder, manifest)
+        model, params = read_model(folder, manifest)
     dataset = folder.parent / "prep"
     fitted = folder.parent / "priors" / "priors.yaml"
     trained = (folder / "priors.yaml").is_file() and (folder / "model.json").is_file() and fitted.is_file()

@@ -20,13 +20,14 @@ from cgloop.data.dataset import DatasetReader, write_manifest, write_protein
 from cgloop.errors import UserError
 from cgloop.export.bundle import write_bundle
 from cgloop.model.graph import build_graph
-from cgloop.model.hybrid import energy_and_forces, energy_terms
+from cgloop.model.hybrid import energy_and_forces, energy_terms, flatten_params
 from cgloop.pipeline import Context, stage_inputs, up_to
 from cgloop.priors.stage import fit_stage
 from cgloop.residues import RESIDUES
 from cgloop.rundir import RunDirectory, find_params
 from cgloop.stages import digest_file
 from cgloop.train.stage import train_stage
+from tests.export.older import as_schema_1
 from tests.train.toy_proteins import toy_protein
 
 MODEL = dict(
@@ -140,6 +141,19 @@ def test_a_bundle_needs_to_be_told_the_frames(run, tmp_path):
     assert found["split"] == "validation"
     # The bundle's prior is its own; what was fitted before is not known.
     assert set(found["modes"]) == {"full", "prior-only", "ml-only", "zero"}
+
+
+def test_a_bundle_is_assessed_by_its_parameters_whatever_its_module(run, tmp_path):
+    stored = find_model(run)
+    (tmp_path / "new").mkdir()
+    write_bundle(tmp_path / "new", stored.model, stored.params, temperature_K=300.0)
+    found = find_model(as_schema_1(tmp_path / "new", tmp_path / "old"))
+    assert found.model == stored.model
+    flat, expected = flatten_params(found.params), flatten_params(stored.params)
+    assert all(np.array_equal(flat[name], np.asarray(array, np.float32)) for name, array in expected.items())
+    (tmp_path / "old" / "model.mlir").write_text("x")
+    with pytest.raises(UserError, match=r"model\.mlir: does not match its digest"):
+        find_model(tmp_path / "old")
 
 
 @pytest.mark.parametrize(("options", "message"), [
