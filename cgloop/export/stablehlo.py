@@ -75,10 +75,17 @@ def export_model(model: Model, params: Params, platforms: Sequence[str] = PLATFO
         jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), jnp.dtype(dtype))
         for shape, dtype in ARGUMENTS.values()
     ]
-    with _without_locations(), _without_collection():
+    with reproducible_lowering():
         # One function for all: it is traced once.
         compiled = jax.jit(function)
         return {name: export.export(compiled, platforms=(name,))(*shapes) for name in platforms}
+
+
+@contextlib.contextmanager
+def reproducible_lowering() -> Iterator[None]:
+    """What is lowered meanwhile is the same for the same function, whatever the machine and whatever ran before."""
+    with _without_locations(), _without_collection():
+        yield
 
 
 @contextlib.contextmanager

@@ -57,6 +57,11 @@ class Model:
         return self.cutoff_A if self.spec is None else max(self.cutoff_A, self.spec.hops * self.spec.cutoff_A)
 
 
+def without_prior(model: Model) -> Model:
+    """The network of a model alone, its bound included."""
+    return replace(model, energy="ml-only")
+
+
 def build_model(
     config: "ModelConfig",
     *,
