@@ -4,6 +4,7 @@
 |---|---|
 | model.cpu.stablehlo, model.cuda.stablehlo | the function (`jax.export`), symbolic sizes, topology as input |
 | model.mlir | the same as text, to read; one text where all platforms have the same |
+| model.ptb | its network for LAMMPS's `pair_style chemtrain_deploy` |
 | params.safetensors | its parameters |
 | priors.yaml | the physical terms, to read |
 | manifest.json | what it is: types and masses, cutoff, units, energy, training, cautions, versions, sha256 of files |
@@ -28,6 +29,7 @@ from cgloop.allocator import keep_memory
 from cgloop.cautions import Caution
 from cgloop.checks import jsonable
 from cgloop.errors import UserError
+from cgloop.export.chemtrain_deploy import PTB, write_ptb
 from cgloop.export.manifest import (
     EXPORT_AGAIN,
     MANIFEST,
@@ -120,10 +122,12 @@ def write_bundle(
         files[PRIORS] = priors_yaml.read_bytes()
     for name, content in files.items():
         (out / name).write_bytes(content)
+    plugin = write_ptb(out / PTB, model, params)
+    names = [*files, *([PTB] if plugin["file"] else [])]
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "cgloop": cgloop.__version__,
-        "files": {name: digest_file(out / name) for name in files},
+        "files": {name: digest_file(out / name) for name in names},
         "temperature_K": float(temperature_K),
         "cutoff_A": float(model.cutoff_A),
         "mapping": mapping,
@@ -131,6 +135,7 @@ def write_bundle(
         "energy": describe_energy(model, params),
         "types": _describe_types(model),
         "module": _describe_module(modules, texts),
+        "chemtrain_deploy": plugin,
         "model": model_to_json(model),
         "training": dict(training or {}),
         "cautions": [caution.to_json() for caution in cautions],

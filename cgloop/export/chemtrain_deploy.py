@@ -215,9 +215,7 @@ def _graph_of_pairs(
 ) -> Graph:
     """Graph of one system without bonds."""
     none = jnp.zeros(1, dtype=bool)
-    bonded = {
-        name: jnp.zeros((1, n), dtype=jnp.int32) for name, n in (("bonds", 2), ("angles", 3), ("dihedrals", 4))
-    }
+    bonded = {name: jnp.zeros((1, n), dtype=jnp.int32) for name, n in (("bonds", 2), ("angles", 3), ("dihedrals", 4))}
     return Graph(
         types=types,
         bead_mask=bead_mask,

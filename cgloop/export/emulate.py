@@ -1,14 +1,15 @@
 """A `model.ptb` run here, on a CPU, as LAMMPS and its plugin would run it: what is tested is the file itself.
 
-The StableHLO text of the file is compiled for CPUs; nothing else of the exporter is used. Around it is written anew what
-LAMMPS does (a domain of own beads and ghosts, neighbour lists with a skin, forces of ghosts sent back) and what the
-plugin does (indices, padding, room that grows). This is no proof that the plugin, which is in no registry, reads the
-file: its parser is another one, of an older XLA.
+The StableHLO text of the file is compiled for CPUs; nothing else of the exporter is used. Around it is written anew
+what LAMMPS does (a domain of own beads and ghosts, neighbour lists with a skin, forces of ghosts sent back) and what
+the plugin does (indices, padding, room that grows). This is no proof that the plugin, which is in no registry, reads
+the file: its parser is another one, of an older XLA.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +27,8 @@ from cgloop.export.chemtrain_deploy import ARGUMENTS, PLATFORM, RESULTS, SIMPLE_
 from cgloop.model.graph import build_graph, find_edges
 from cgloop.model.hybrid import Model, Params, energy_and_forces, without_prior
 
-STABLEHLO = "1.8.0"
-"""Version of StableHLO whose operations the text has to do with: that of about JAX 0.4.37, which the plugin is built
-with."""
+STABLEHLO = "1.8.5"
+"""Version of StableHLO whose operations the text has to do with: that of JAX 0.4.37, which the plugin is built with."""
 
 SKIN_A = 2.0
 """Added to all distances of neighbour lists and ghosts; LAMMPS's default in `real` units."""
@@ -172,6 +172,11 @@ def list_pairs(domain: Domain, cutoff_A: float, *, of_ghosts: bool) -> Pairs:
     return Pairs(centres[listed], neighbors[listed])
 
 
+@cache
+def _compiled(text: str, options: tuple[tuple[str, Any], ...]) -> Callable[..., tuple[jax.Array, ...]]:
+    return jax.jit(runnable(text), compiler_options=dict(options))
+
+
 @dataclass
 class Room:
     """Sizes of the arrays that the function is compiled for; edges start at one, as in the plugin."""
@@ -203,8 +208,7 @@ class Plugin:
     ):
         self.ptb, self.newton, self.multiplier = ptb, newton, multiplier
         self.room = room or Room()
-        options = None if compiler_options is None else dict(compiler_options)
-        self._function = jax.jit(runnable(ptb.text), compiler_options=options)
+        self._function = _compiled(ptb.text, tuple(sorted((compiler_options or {}).items())))
 
     def pairs(self, domain: Domain) -> Pairs:
         """The neighbour list that the plugin asks LAMMPS for."""
@@ -262,7 +266,12 @@ def gather_forces(domains: Sequence[Domain], plugin: Plugin, n_beads: int) -> tu
 
 
 def compare(
-    path: Path, model: Model, params: Params, positions: np.ndarray, types: np.ndarray, n_domains: Sequence[int] = (1, 3)
+    path: Path,
+    model: Model,
+    params: Params,
+    positions: np.ndarray,
+    types: np.ndarray,
+    n_domains: Sequence[int] = (1, 3),
 ) -> dict[str, Any]:
     """How far the file is from the model it was made of, on one conformation, with `newton` on and off.
 
@@ -284,9 +293,11 @@ def compare(
     rms = float(np.sqrt(np.mean(forces**2)))
     axis = np.argmax(np.ptp(positions, axis=0))
     place = np.argsort(np.argsort(positions[:, axis], kind="stable"))
+    # Room for all pairs there can be, so that one compiled function does for all cases.
+    room = Room(len(types), len(types) * (len(types) - 1), len(types) * (len(types) - 1))
     differences = []
     for newton in (True, False):
-        plugin = Plugin(ptb, newton=newton)
+        plugin = Plugin(ptb, newton=newton, room=room)
         for number in n_domains:
             domains = split(positions, types + 1, place * number // len(place), ptb.reach_A(newton) + SKIN_A)
             found, total = gather_forces(domains, plugin, len(positions))

@@ -25,7 +25,7 @@ from cgloop.pipeline import BY_NAME
 from cgloop.stages import digest_file, digest_files
 from tests.md.model_worlds import CUTOFF_A, config, protein, small_model, write_world
 
-FILES = ("model.cpu.stablehlo", "model.cuda.stablehlo", "model.mlir", "params.safetensors", "priors.yaml")
+FILES = ("model.cpu.stablehlo", "model.cuda.stablehlo", "model.mlir", "model.ptb", "params.safetensors", "priors.yaml")
 
 
 @pytest.fixture(scope="module")
