@@ -9,7 +9,7 @@ the file: its parser is another one, of an older XLA.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +69,8 @@ def read_ptb(path: Path) -> Ptb:
     except (OSError, DecodeError) as error:
         raise UserError(f"cannot be read: {error}", where=path, remedy=remedy) from None
     found = message.neighbor_list
-    if (found.type, found.half_list, message.unit_style) != (SIMPLE_SPARSE, False, UNIT_STYLE):
+    kind = (found.type, found.half_list, len(found.nbr_order), message.unit_style)
+    if kind != (SIMPLE_SPARSE, False, 2, UNIT_STYLE):
         raise UserError(
             f"not a sparse whole neighbour list in `{UNIT_STYLE}` units: only such files can be emulated",
             where=path,
@@ -79,18 +80,24 @@ def read_ptb(path: Path) -> Ptb:
     called = set(re.findall(r"custom_call @([\w.]+)", message.mlir_module)) - {"shape_assertion"}
     if called:
         raise UserError(f"the module calls {', '.join(sorted(called))}", where=path, remedy=remedy)
+    try:
+        _portable(message.mlir_module)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"no module in StableHLO {STABLEHLO}: {reason}", where=path, remedy=remedy) from None
     order_on, order_off = found.nbr_order
     return Ptb(message.mlir_module, found.cutoff, (order_on, order_off))
+
+
+def _portable(text: str) -> bytes:
+    return bytes(mlir.serialize_portable_artifact(text, STABLEHLO))
 
 
 def runnable(text: str) -> Callable[..., tuple[jax.Array, ...]]:
     """The function that a module's text says, to be jitted, on the platform of this process.
 
     Args:
-        text: StableHLO with the arguments and results of `chemtrain_deploy`.
-
-    Raises:
-        ValueError: no such text.
+        text: StableHLO with the arguments and results of `chemtrain_deploy`, as `read_ptb` has found it readable.
     """
     scope = export.SymbolicScope()
 
@@ -105,8 +112,7 @@ def runnable(text: str) -> Callable[..., tuple[jax.Array, ...]]:
     nothing = jax.jit(lambda *_: tuple(jnp.zeros(one.shape, one.dtype) for one in shapes(RESULTS)), keep_unused=True)
     checks = [export.DisabledSafetyCheck.platform()]
     empty = export.export(nothing, platforms=(PLATFORM,), disabled_checks=checks)(*shapes(ARGUMENTS))
-    module = bytes(mlir.serialize_portable_artifact(text, STABLEHLO))
-    return replace(empty, mlir_module_serialized=module, uses_global_constants=True).call
+    return replace(empty, mlir_module_serialized=_portable(text), uses_global_constants=True).call
 
 
 class Domain(NamedTuple):
@@ -172,7 +178,7 @@ def list_pairs(domain: Domain, cutoff_A: float, *, of_ghosts: bool) -> Pairs:
     return Pairs(centres[listed], neighbors[listed])
 
 
-@cache
+@lru_cache(maxsize=8)
 def _compiled(text: str, options: tuple[tuple[str, Any], ...]) -> Callable[..., tuple[jax.Array, ...]]:
     return jax.jit(runnable(text), compiler_options=dict(options))
 

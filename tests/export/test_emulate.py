@@ -353,3 +353,7 @@ def test_files_that_are_not_for_here(files, tmp_path):
     file.write_bytes(special.SerializeToString())
     with pytest.raises(UserError, match="the module calls cublas"):
         read_ptb(file)
+    special.mlir_module = "func.func public @main(%arg0: tensor<?xf32>)"
+    file.write_bytes(special.SerializeToString())
+    with pytest.raises(UserError, match=r"no module in StableHLO 1\.8\.5"):
+        read_ptb(file)
