@@ -6,7 +6,7 @@ With a frozen prior the network learns what the prior leaves of the forces, comp
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from cgloop.model.hybrid import (
     model_to_json,
     prior_forces,
     unflatten_params,
+    without_prior,
 )
 from cgloop.model.hybrid import init_params as random_params
 from cgloop.model.terms import PriorForms, PriorParams
@@ -216,13 +217,13 @@ def _energy_scale(config: Config, training: FrameSet) -> float:
 
 def _network_forces(model: Model) -> ForceFunction:
     """Forces of the network as a function of {"ml": …}."""
-    network = replace(model, energy="ml-only") if model.has_ml else model
+    network = without_prior(model) if model.has_ml else model
     return lambda params, positions, graph: ml_forces(network, {"prior": None, "ml": params["ml"]}, positions, graph)
 
 
 def _network_energy(model: Model) -> Energy:
     """Energy of the network as a function of {"ml": …}."""
-    network = replace(model, energy="ml-only")
+    network = without_prior(model)
     return lambda params, positions, graph: energy(network, {"prior": None, "ml": params["ml"]}, positions, graph)
 
 
