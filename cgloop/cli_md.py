@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, work_in_run
-from cgloop.errors import ExitCode
+from cgloop.errors import ExitCode, UserError
 
 
 class _RunByDefault(TyperGroup):
@@ -87,4 +87,34 @@ def _show_dry_run(target: Path, overrides: Overrides, out: Path | None) -> None:
     context = context_of(config, run, max(run.cycles(), default=0))
     folder = run.path / "dry_run" if out is None else out
     for line in write_dry_run(context.config, context.folder("export"), context.folder("prep"), folder):
+        typer.echo(line)
+
+
+@app.command()
+def replay(
+    crash: Annotated[Path, typer.Argument(help="a `crash_<replica>.h5` of a run", metavar="CRASH")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for replay.h5, a PDB and a DCD; default: no files")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=2, help="only so many of the last steps")] = None,
+    timestep: Annotated[float | None, typer.Option(min=0.0, help="another time step, fs")] = None,
+    prior_only: Annotated[bool, typer.Option("--prior-only", help="without the network")] = False,
+    term: Annotated[list[str] | None, typer.Option("--term", help="only this energy term; may be repeated")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="folder of the model; default: where it was")] = None,
+) -> None:
+    """Run the last steps before a crash again, and say whether the numbers are the same.
+
+    With another time step or fewer energy terms it says whether a limit would have been broken there, too.
+    """
+    from cgloop.console import setup_logging
+    from cgloop.md.replay import PRIOR_ONLY, replay_crash, replay_lines
+
+    setup_logging(-1)
+    if prior_only and term:
+        raise UserError("`--prior-only` and `--term` are two ways to say which terms count", remedy="give one of them")
+    if timestep == 0:
+        raise UserError("a time step is longer than 0 fs", where="--timestep")
+    terms = PRIOR_ONLY if prior_only else tuple(term or ())
+    result = replay_crash(crash, frames=frames, timestep_fs=timestep, terms=terms, bundle=bundle, out=out)
+    for line in replay_lines(result):
         typer.echo(line)

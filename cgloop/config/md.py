@@ -46,6 +46,9 @@ class MonitorConfig(Section):
     min_distance_A: float = Field(2.0, gt=0, description="between beads that are not bonded")
     max_bond_deviation: float = Field(0.2, gt=0, description="of a CA–CA bond from the reference mean, relative")
     max_force: float = Field(1000.0, gt=0, description="kcal/mol/Å on a bead")
+    max_energy_jump_kT: float = Field(
+        1.0, gt=0, description="change of the energy in one step that is not the work of the forces, in kT"
+    )
     max_temperature_ratio: float = Field(1.5, gt=1, description="running mean over 1 ps over the target")
     temperature_quantile: float = Field(
         1e-9, gt=0, lt=0.01, description="chance that a healthy replica's instantaneous temperature exceeds the limit"

@@ -99,6 +99,11 @@ def energy_changes(crash: Crash) -> dict[str, float]:
     return _named(crash.terms[-1] - crash.terms[0])
 
 
+def last_energy_changes(crash: Crash) -> dict[str, float]:
+    """Change of each term's energy in the last step, kcal/mol; zero if only one frame was kept."""
+    return _named(crash.terms[-1] - crash.terms[-2:][0])
+
+
 def non_finite_terms(crash: Crash) -> list[str]:
     """Terms whose force at the last frame is not finite."""
     if crash.term_forces is None:

@@ -54,6 +54,7 @@ def tell(crash: Crash, coverage: Coverage | None) -> Story:
         "bond": _bond,
         "max_force": _force,
         "non_finite": _non_finite,
+        "energy_jump": _jump,
         "temperature_mean": _heat,
         "temperature_instant": _heat,
     }
@@ -193,6 +194,24 @@ def _heat(crash: Crash, _coverage: Coverage | None) -> Story:
     beads = [int(b) for b in crash.beads] or [evidence.most_pushed(crash)]
     numbers = {"energy_changes": changes, "heat": heat, "development": _plain_change(change)}
     return Story(event, sentences, beads, dominant, ("temperature", "K", temperature), numbers)
+
+
+def _jump(crash: Crash, _coverage: Coverage | None) -> Story:
+    event = (
+        f"the energy changed in one step by {number(crash.value)} kcal/mol more than the work of the forces, "
+        f"the limit is {number(crash.threshold)}"
+    )
+    changes = evidence.last_energy_changes(crash)
+    term, _ = largest({name: abs(value) for name, value in changes.items()})
+    sentences = [f"{capital(TERM_WORDS[term])} changed most in that step, by {number(changes[term])} kcal/mol."]
+    forces = crash.force_norms.max(axis=1)
+    change = evidence.development(forces, crash.time_fs, logarithmic=True)
+    if change is not None:
+        sentences.append(came_about("The largest force on a bead", change, "number", FORCE_UNIT))
+    beads = [int(b) for b in crash.beads] or [evidence.most_pushed(crash)]
+    potential = ("potential energy", "kcal/mol", crash.terms.sum(axis=1))
+    numbers = {"energy_changes": changes, "development": _plain_change(change)}
+    return Story(event, sentences, beads, term, potential, numbers)
 
 
 def _plain(crash: Crash, _coverage: Coverage | None) -> Story:

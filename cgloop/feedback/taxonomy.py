@@ -57,11 +57,18 @@ WELL = (
 )
 """Meaning of a crash by heat that one energy term gave away."""
 
+JUMP = (
+    "The energy changed in one step by more than the work of the forces: it has a step there, a pair of beads came "
+    "into reach unnoticed, the forces are not its gradient, or the time step is too long for how steep it is."
+)
+"""Meaning of a crash by a jump of the energy."""
+
 BY_LIMIT: dict[str, CrashClass] = {
     "min_distance": CrashClass.CLASH,
     "bond": CrashClass.BROKEN_BOND,
     "max_force": CrashClass.FORCE_EXPLOSION,
     "non_finite": CrashClass.NON_FINITE,
+    "energy_jump": CrashClass.ENERGY_DRIFT,
     "temperature_mean": CrashClass.THERMOSTAT_RUNAWAY,
     "temperature_instant": CrashClass.THERMOSTAT_RUNAWAY,
     "lost_atoms": CrashClass.LOST_ATOMS,
@@ -108,6 +115,8 @@ def meaning(kind: CrashClass, evidence: Evidence) -> str:
     by_heat = limit_name(evidence.limit) in TEMPERATURE_LIMITS and evidence.force_growth < FORCE_BURST
     if by_heat and evidence.dominant_term is not None and kind not in (CrashClass.TYPE_OR_UNIT, CrashClass.BAD_INPUT):
         return WELL
+    if limit_name(evidence.limit) == "energy_jump" and kind is CrashClass.ENERGY_DRIFT:
+        return JUMP
     return MEANING[kind]
 
 
@@ -122,7 +131,7 @@ def classify(evidence: Evidence) -> CrashClass:
         return CrashClass.TYPE_OR_UNIT
     if evidence.started_broken:
         return CrashClass.BAD_INPUT
-    if limit == "max_force":
+    if limit == "max_force" or (limit == "energy_jump" and evidence.force_growth >= FORCE_BURST):
         # A large force of a prior term says what the geometry did, before a limit of geometry was reached.
         by_term = {"repulsion": CrashClass.CLASH, "bond": CrashClass.BROKEN_BOND}
         return by_term.get(evidence.dominant_term or "", CrashClass.FORCE_EXPLOSION)

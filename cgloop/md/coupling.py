@@ -9,8 +9,8 @@ from cgloop.md.evaluation import Evaluate
 from cgloop.md.monitors import Monitor, Violation
 from cgloop.md.recorder import Recorder, Snapshot
 from cgloop.md.session import Atoms, StopRun
-from cgloop.md.thermostat import Langevin, kinetic_energy
-from cgloop.units import ACCELERATION, KB
+from cgloop.md.thermostat import Langevin, half_kick, kinetic_energy
+from cgloop.units import KB
 
 Observer = Callable[[Snapshot], None]
 
@@ -56,7 +56,7 @@ class Coupling:
         on_freeze: told of each replica that breaks a limit, when the recorder holds that step.
         """
         self._evaluate, self._masses, self._shape = evaluate, masses, (n_replicas, len(masses), 3)
-        self._half_kick = (0.5 * timestep_fs * ACCELERATION / masses)[:, None]
+        self._half_kick = half_kick(masses, timestep_fs)
         self._kelvin = 2.0 / (degrees_of_freedom * KB)
         self._thermostat, self._monitor, self._recorder = thermostat, monitor, recorder
         self._observers, self._on_freeze = tuple(observers), on_freeze
@@ -96,7 +96,7 @@ class Coupling:
             self._thermostat.apply(step, atoms.positions.reshape(self._shape), velocities, self.alive)
         snapshot = self._measure(step, atoms.unwrapped().reshape(self._shape), velocities, advanced)
         if self._recorder is not None and (advanced or first):
-            self._recorder.push(snapshot)
+            self._recorder.push(snapshot, velocities if advanced else None, getattr(self._evaluate, "rebuilds", 0))
         for violation in self._broken(snapshot, advanced):
             self._freeze(violation)
         alive, forces_by_replica = self.alive, forces.reshape(self._shape)
@@ -132,7 +132,9 @@ class Coupling:
 
     def _broken(self, snapshot: Snapshot, advanced: bool) -> list[Violation]:
         if self._monitor is not None:
-            return self._monitor.check(snapshot.evaluation, snapshot.temperature_K, self.alive, advanced)
+            return self._monitor.check(
+                snapshot.evaluation, snapshot.positions, snapshot.temperature_K, self.alive, advanced
+            )
         rows = np.flatnonzero(self.alive & ~snapshot.evaluation.finite)
         return [Violation(int(row), "non-finite", float("nan"), 0.0) for row in rows]
 

@@ -14,16 +14,17 @@ from cgloop.errors import Interrupted
 from cgloop.md.checkpoint import NAME as RESTART
 from cgloop.md.checkpoint import Checkpoint
 from cgloop.md.coupling import Coupling, Observer
+from cgloop.md.crash_files import CrashWriter, recipe_of
 from cgloop.md.ending import Failure, StageResult, State, failed_at, failure_of, not_started, outcomes_of
 from cgloop.md.evaluation import Restartable
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, limits_of
 from cgloop.md.noise import Noise
 from cgloop.md.observables import ObservablesWriter, StageInfo
-from cgloop.md.recorder import Clock, CrashWriter, Recorder, Snapshot
+from cgloop.md.recorder import Clock, Recorder, Snapshot
 from cgloop.md.session import LammpsError, Moment, Session
 from cgloop.md.system import StartFrames, Subject, System
-from cgloop.md.thermostat import Langevin, lammps_fixes
+from cgloop.md.thermostat import Langevin, half_kick, lammps_fixes
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
 from cgloop.progress import Progress, progress
 from cgloop.units import FS_PER_NS, FS_PER_PS
@@ -209,11 +210,14 @@ class _Run:
         self._checkpoint = checkpoint
         system, clock, n_replicas = subject.system, plan.clock, len(start.replicas)
         self._evaluate = subject.new_evaluator()
-        self._monitor = Monitor(
-            limits_of(plan.config.monitors, plan.temperature_K, plan.degrees_of_freedom), clock.timestep_fs, n_replicas
+        limits = limits_of(plan.config.monitors, plan.temperature_K, plan.degrees_of_freedom)
+        self._monitor = Monitor(limits, clock.timestep_fs, n_replicas)
+        kick = half_kick(system.masses, clock.timestep_fs)
+        self._recorder = Recorder(plan.config.crash_frames, n_replicas, system.n_beads, kick)
+        recipe = recipe_of(plan.stage, plan.config, start.replicas, plan.degrees_of_freedom, plan.seed, limits)
+        self._crash_writer = CrashWriter(
+            out, plan.stage, system, plan.temperature_K, clock, subject.term_forces, recipe, subject.source
         )
-        self._recorder = Recorder(plan.config.crash_frames, n_replicas, system.n_beads)
-        self._crash_writer = CrashWriter(out, plan.stage, system, plan.temperature_K, clock, subject.term_forces)
         self._seconds_before = 0.0
 
     def result(self) -> StageResult:
@@ -246,6 +250,8 @@ class _Run:
                 log.debug("what ended the run", exc_info=error)
             seconds = self._seconds_before + time.perf_counter() - self._began
         outcomes = outcomes_of(coupling, start.replicas, clock, failure)
+        for replica, reason in self._crash_writer.failures.items():
+            outcomes[replica]["record_missing"] = reason
         end = State.nobody(subject.system.n_beads) if failure else _survivors(coupling, start)
         return StageResult(end, outcomes, _timing(coupling, seconds, clock))
 

@@ -91,13 +91,20 @@ class ModelEvaluator:
     def state(self) -> dict[str, np.ndarray]:
         """Where the pair list was made, and its room; for `restore`."""
         built = np.empty((0, 0, 3)) if self._built is None else self._built
-        return {"built": built, "edges_per_replica": np.array(self._per_replica or 0)}
+        return {
+            "built": built, "edges_per_replica": np.array(self._per_replica or 0), "rebuilds": np.array(self.rebuilds)
+        }  # fmt: skip
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """List the pairs as the evaluator did that gave this state: their order and padding decide the rounding."""
         if state["built"].size:
             self._per_replica = int(state["edges_per_replica"]) or None
             self._rebuild(state["built"])
+        self.rebuilds = int(state["rebuilds"])
+
+    def renew(self) -> None:
+        """List the pairs anew at the next evaluation, whatever has moved."""
+        self._graph = None
 
     def _moved_too_far(self, centred: np.ndarray) -> bool:
         if self._all_pairs or self._built is None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from cgloop.config import Config
@@ -18,10 +17,9 @@ from cgloop.md.ending import Failure, StageResult, State
 from cgloop.md.evaluate import Compiled, ModelEvaluator, edges_per_replica
 from cgloop.md.minimize import Minimized, abandon_minimize, minimize_all
 from cgloop.md.noise import Noise
-from cgloop.md.system import Subject, System, TermForces, start_frames
+from cgloop.md.split import split_forces
+from cgloop.md.system import ModelSource, Subject, System, start_frames
 from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
-from cgloop.model.graph import build_graph
-from cgloop.model.hybrid import Model, Params, term_forces
 from cgloop.residues import N_TYPES, masses
 
 STAGES = ("minimize", "nvt", "nve")
@@ -70,19 +68,8 @@ def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: Dat
         partial(ModelEvaluator, compiled, system, config.md.skin_A, room),
         split_forces(bundle.model, bundle.params, system),
         list(job.replicas),
+        ModelSource(bundle.path, config.md.skin_A, room),
     )
-
-
-def split_forces(model: Model, params: Params, system: System) -> TermForces:
-    """The force on one replica term by term, from the model in JAX; compiled when it is first needed."""
-    function: Callable[..., jax.Array] = jax.jit(partial(term_forces, model, params))
-
-    def split(positions: np.ndarray) -> np.ndarray:
-        centred = positions - positions.mean(axis=0)
-        graph = build_graph(system.residue_type, system.linked, centred, model.cutoff_A)
-        return np.asarray(function(centred.astype(np.float32), graph))
-
-    return split
 
 
 def run_job(config: Config, subject: Subject, out: Path) -> JobResult:

@@ -14,12 +14,13 @@ from cgloop.checks import jsonable
 from cgloop.config.md import MDConfig
 from cgloop.errors import Interrupted
 from cgloop.interrupt import check_stop
+from cgloop.md.crash_files import CrashWriter
 from cgloop.md.ending import END, OUTCOME, Failure, failure_of
 from cgloop.md.evaluation import Evaluate, Evaluation
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Violation
 from cgloop.md.observables import group_name
-from cgloop.md.recorder import Clock, CrashWriter, Recorder, Snapshot
+from cgloop.md.recorder import Clock, Recorder, Snapshot
 from cgloop.md.session import STOP_CHECK_STEPS, Atoms, LammpsError, Session, StopRun
 from cgloop.md.system import StartFrames, Subject, System
 from cgloop.md.trajectory import TrajectoryWriter, write_topology

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from cgloop.residues import RESIDUES, masses
 log = logging.getLogger("cgloop.md")
 
 TermForces = Callable[[np.ndarray], np.ndarray]
-"""Positions [N, 3] Å of one replica to its forces split by term, [n_terms, N, 3] in order of `TERM_NAMES`."""
+"""Frames [F, N, 3] Å of one protein to their forces split by term, [F, n_terms, N, 3] in order of `TERM_NAMES`; NaN
+for frames that are not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,21 @@ class StartFrames:
         }
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """Where forces come from, for whoever wants to compute them again.
+
+    Attributes:
+        bundle: its folder.
+        skin_A: reach of pair lists beyond the cutoff.
+        edges_per_replica: room for so many directed pairs of each replica.
+    """
+
+    bundle: Path
+    skin_A: float
+    edges_per_replica: int
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """What is simulated.
@@ -108,6 +125,7 @@ class Subject:
         new_evaluator: makes a fresh model for these beads; used for one stage, or for one replica after another.
         term_forces: splits the force on a replica by energy term.
         replicas: ids of those that run here.
+        source: of the model; None if it is no bundle.
     """
 
     system: System
@@ -115,6 +133,7 @@ class Subject:
     new_evaluator: Callable[[], Evaluate]
     term_forces: TermForces
     replicas: list[int]
+    source: ModelSource | None = None
 
 
 PARTS = ("test", "validation", "train")

@@ -22,7 +22,7 @@ import numpy as np
 
 from cgloop.config.md import NVTConfig
 from cgloop.md.noise import Noise
-from cgloop.units import FS_PER_PS, MVV_TO_KCAL_PER_MOL, thermal_energy
+from cgloop.units import ACCELERATION, FS_PER_PS, MVV_TO_KCAL_PER_MOL, thermal_energy
 
 
 class Langevin:
@@ -102,3 +102,8 @@ def remove_net_momentum(velocities: np.ndarray, masses: np.ndarray) -> np.ndarra
 def kinetic_energy(velocities: np.ndarray, masses: np.ndarray) -> np.ndarray:
     """Kinetic energy [R] in kcal/mol of velocities [R, N, 3] in Å/fs."""
     return 0.5 * MVV_TO_KCAL_PER_MOL * np.einsum("rni,rni,n->r", velocities, velocities, masses)
+
+
+def half_kick(masses: np.ndarray, timestep_fs: float) -> np.ndarray:
+    """½h/m [N, 1]: times forces in kcal/mol/Å, the velocities in Å/fs that beads gain in half a time step."""
+    return (0.5 * timestep_fs * ACCELERATION / masses)[:, None]

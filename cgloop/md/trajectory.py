@@ -2,7 +2,7 @@
 
 import resource
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,6 +35,9 @@ class TrajectoryWriter:
         n_beads: int,
         every_steps: int,
         keep_frames: Sequence[int] = (),
+        *,
+        prefix: str = "replica",
+        first_step: int | None = None,
     ):
         """Args:
         folder: files `replica_000.dcd` … are written there.
@@ -43,16 +46,19 @@ class TrajectoryWriter:
         n_beads: N.
         every_steps: interval in steps.
         keep_frames: of each replica so many frames are taken over from the file that an earlier attempt left.
+        prefix: of the files' names.
+        first_step: of the first frame, for the files' headers; default: one interval after the start.
         """
         self._clock, self._every = clock, every_steps
-        self._paths = [folder / f"replica_{replica:03d}.dcd" for replica in replicas]
+        self._paths = [folder / f"{prefix}_{replica:03d}.dcd" for replica in replicas]
         _allow_open_files(len(self._paths) + 256)
         self.frames = list(keep_frames) or [0] * len(self._paths)
         earlier = [_set_aside(path) for path, n in zip(self._paths, self.frames, strict=True) if n]
         self._files = [DCDFile(str(path), "w") for path in self._paths]
+        first = every_steps if first_step is None else first_step
         step_akma = clock.timestep_fs / FS_PER_PS / _AKMA_PS
         for file in self._files:
-            file.write_header(_TITLE, n_beads, every_steps, every_steps, step_akma, 0)
+            file.write_header(_TITLE, n_beads, first, every_steps, step_akma, 0)
         self._no_box = np.zeros(6, np.float32)
         for path in earlier:
             self._take_over(path)
@@ -142,23 +148,31 @@ def _remove_creation_time(path: Path) -> None:
         file.write(b" " * _TITLE_BYTES * (titles - 1))
 
 
-def write_topology(path: Path, system: System, positions: np.ndarray) -> None:
+_PDB_RANGE_A = (-999.999, 9999.999)
+"""What the columns of a PDB can hold."""
+MARKED = 100.0
+"""B-factor of marked beads."""
+
+
+def write_topology(path: Path, system: System, positions: np.ndarray, marked: Iterable[int] = ()) -> None:
     """A PDB of the CA beads with residue names, numbers, chains and CONECT records of the bonds.
 
     Args:
         path: file to write.
         system: the protein.
-        positions: [N, 3] Å.
+        positions: [N, 3] Å, finite; those too far out for the columns are put at their edge.
+        marked: beads whose B-factor is `MARKED`; that of all others is 0.
     """
+    marks = set(marked)
     lines = [f"TITLE     {system.name}, CA beads"]
     chains = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    for bead, (x, y, z) in enumerate(np.asarray(positions, float)):
+    for bead, (x, y, z) in enumerate(np.clip(np.asarray(positions, float), *_PDB_RANGE_A)):
         name = RESIDUES[int(system.residue_type[bead])].name
         chain = chains[int(system.chain[bead]) % len(chains)]
         # Numbers wrap at the width of their columns, as other programs do it.
         lines.append(
             f"ATOM  {(bead + 1) % 100000:5d}  CA  {name} {chain}{int(system.resid[bead]) % 10000:4d}    "
-            f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C  "
+            f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00{MARKED if bead in marks else 0.0:6.2f}           C  "
         )
     if system.n_beads < 100000:
         lines += [f"CONECT{i + 1:5d}{i + 2:5d}" for i in np.flatnonzero(system.linked)]

@@ -211,10 +211,18 @@ def energy_and_forces(
     model: Model, params: Params, positions: jax.Array, graph: Graph
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Energies [R] kcal/mol, forces [N, 3] kcal/mol/Å, and terms [R, n_terms] in the order of `TERM_NAMES`."""
+    return energy_of_terms(model, params, positions, graph, TERM_NAMES)
+
+
+def energy_of_terms(
+    model: Model, params: Params, positions: jax.Array, graph: Graph, names: "Sequence[str]"
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """As `energy_and_forces`, of these terms alone; the energies of all others are zero."""
 
     def total(positions: jax.Array) -> tuple[jax.Array, jax.Array]:
         by_term = energy_terms(model, params, positions, graph)
-        table = jnp.stack([by_term[name] for name in TERM_NAMES], axis=-1)
+        columns = [by_term[name] if name in names else jnp.zeros_like(by_term[name]) for name in TERM_NAMES]
+        table = jnp.stack(columns, axis=-1)
         return jnp.sum(table), table
 
     gradient, table = jax.grad(total, has_aux=True)(positions)

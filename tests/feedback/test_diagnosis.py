@@ -67,6 +67,16 @@ def test_words_do_without_a_data_set(protein, tmp_path):
     assert "training frames" not in found["words"]
 
 
+def test_a_jump_of_the_energy_names_its_term(protein, coverage, tmp_path):
+    crash = CrashFile(protein)
+    crash.terms[-1, 4] -= 12.0
+    crash.terms[-1, 3] += 2.0
+    found = diagnose(crash.write(tmp_path / "c.h5", "energy_jump", 10.0, 0.64, [8]), coverage)
+    assert (found["class"], found["dominant_term"], found["beads"]) == ("energy drift", "ml", [8])
+    assert "the energy changed in one step by 10.0 kcal/mol more than the work" in found["words"]
+    assert "The ML term changed most in that step, by -12.0 kcal/mol." in found["words"]
+
+
 def test_heat_without_thermostat_is_drift(protein, coverage, tmp_path):
     found = diagnose(crash_files.heat(protein, tmp_path / "c.h5", stage="nve"), coverage)
     assert found["class"] == "energy drift"

@@ -124,6 +124,13 @@ def nan_forces(result, row):
     return evaluation(forces, result.energies)
 
 
+def more_energy(result, row):
+    """A step of the energy by 1 kcal/mol that no force announces."""
+    terms = result.terms.copy()
+    terms[row, 0] += 1.0
+    return result._replace(terms=terms)
+
+
 def run_breaking(folder, change, *, step=20, limits=WIDE, replicas=2, steps=40, **options):
     n = 6
     seen, frozen, recorder = [], [], Recorder(10, replicas, n)
@@ -173,6 +180,7 @@ def test_a_frozen_replica_stays_under_the_thermostat(tmp_path):
         ("max_force", with_value("max_force", 1001.0), Limits(0.0, 1e9, 1000.0, 1e9, 1e9)),
         ("non-finite", with_value("finite", False), WIDE),
         ("bond", with_value("bond_deviation", np.nan), WIDE),
+        ("energy_jump", more_energy, Limits(0.0, 1e9, 1e9, 1e9, 1e9, energy_jump=0.6)),
     ],
 )
 def test_every_limit_freezes(tmp_path, limit, change, limits):
@@ -180,6 +188,8 @@ def test_every_limit_freezes(tmp_path, limit, change, limits):
     assert [(v.row, v.limit) for v, _ in frozen] == [(1, limit)]
     assert coupling.alive.tolist() == [True, False]
     assert coupling.last_step.tolist() == [40, 19]
+    _, history = frozen[0]
+    assert history["step"].tolist() == list(range(11, 21))
 
 
 def test_the_run_ends_when_nobody_is_left(tmp_path):

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from cgloop.md.evaluation import N_TERMS
-from cgloop.md.monitors import Violation
 from cgloop.md.observables import ObservablesWriter, StageInfo
-from cgloop.md.recorder import Clock, CrashWriter, Recorder, Snapshot
+from cgloop.md.recorder import Clock, Snapshot
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
 from cgloop.units import KB
 from tests.md.model_worlds import system
@@ -77,6 +76,17 @@ def test_topology_of_several_chains(tmp_path):
     np.testing.assert_allclose(universe.atoms.positions, one.native, atol=1e-3)
 
 
+def test_marked_beads_and_beads_that_fled_in_a_topology(tmp_path):
+    one = system(N_BEADS)
+    positions = one.native.astype(float)
+    positions[2] = [1e6, -1e6, 0.0]
+    write_topology(tmp_path / "topology.pdb", one, positions, marked=[1, 4])
+    universe = MDAnalysis.Universe(tmp_path / "topology.pdb")
+    assert universe.atoms.tempfactors.tolist() == [0, 100, 0, 0, 100, 0]
+    assert universe.atoms.positions[2, :2] == pytest.approx([9999.999, -999.999])
+    np.testing.assert_allclose(universe.atoms.positions[3:], positions[3:], atol=1e-3)
+
+
 def info():
     return StageInfo("helix", "nvt", N_BEADS, 3 * N_BEADS, 320.0, CLOCK)
 
@@ -119,57 +129,3 @@ def test_same_observables_same_bytes(tmp_path):
     for name in ("a.h5", "b.h5"):
         write_observables(tmp_path / name)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-
-
-def test_recorder_keeps_the_last_steps_in_order():
-    recorder = Recorder(8, 2, N_BEADS)
-    kept = list(snapshots(5))
-    for snapshot in kept:
-        recorder.push(snapshot)
-    assert recorder.history(0)["step"].tolist() == [1, 2, 3, 4, 5]
-    kept = list(snapshots(30))
-    for snapshot in kept:
-        recorder.push(snapshot)
-    history = recorder.history(1)
-    assert history["step"].tolist() == list(range(23, 31))
-    np.testing.assert_array_equal(history["positions"], [s.positions[1] for s in kept[-8:]])
-    np.testing.assert_allclose(history["forces"], [s.evaluation.forces[1] for s in kept[-8:]])
-    np.testing.assert_allclose(history["velocities"], [s.velocities[1] for s in kept[-8:]])
-    np.testing.assert_allclose(history["terms"].sum(axis=1), [s.evaluation.energies[1] for s in kept[-8:]])
-
-
-def test_crash_file(tmp_path):
-    one = system(N_BEADS)
-    recorder = Recorder(8, 2, N_BEADS)
-    for snapshot in snapshots(30):
-        recorder.push(snapshot)
-    history = recorder.history(1)
-    history["forces"][-1, 3] = np.nan
-    split = np.arange(N_TERMS * N_BEADS * 3, dtype=float).reshape(N_TERMS, N_BEADS, 3)
-    writer = CrashWriter(tmp_path, "nvt", one, 320.0, CLOCK, lambda x: split)
-    path = writer.write(2, Violation(1, "non-finite", float("nan"), 0.0), history)
-    assert path.name == "crash_002.h5"
-    with h5py.File(path) as file:
-        attributes = dict(file.attrs)
-        assert attributes["beads"].tolist() == [3]
-        assert attributes["residues"][3] == "PRO 4"
-        assert (attributes["step"], attributes["phase"]) == (30, "production")
-        assert attributes["time_ps"] == pytest.approx(0.12)
-        assert file["positions"].shape == (8, N_BEADS, 3)
-        np.testing.assert_array_equal(file["term_forces"][:], split)
-        for name in ("step", "velocities", "forces", "terms", "kinetic_K", "min_distance_A", "max_force"):
-            assert len(file[name]) == 8
-
-
-def test_feedback_can_read_a_crash_file(tmp_path):
-    """The recorder writes what the diagnosis reads."""
-    from cgloop.feedback.crash import read_crash
-
-    recorder = Recorder(8, 2, N_BEADS)
-    for snapshot in snapshots(30):
-        recorder.push(snapshot)
-    writer = CrashWriter(tmp_path, "nve", system(N_BEADS), 320.0, CLOCK, lambda x: np.zeros((N_TERMS, N_BEADS, 3)))
-    crash = read_crash(writer.write(0, Violation(0, "max_force", 1234.0, 10.0), recorder.history(0)))
-    assert crash.limit == "max_force"
-    assert crash.beads.tolist() == list(range(N_BEADS))
-    assert crash.steps[-1] == 30

@@ -18,7 +18,7 @@ N_BEADS = 6
 def subject(evaluate, n_replicas=2):
     frames = protein(N_BEADS).positions[:n_replicas].astype(float) * 1.05
     starts = StartFrames(frames, "test", np.zeros(n_replicas, int), np.arange(n_replicas))
-    split = lambda x: np.zeros((N_TERMS, N_BEADS, 3))  # noqa: E731
+    split = lambda x: np.zeros((len(x), N_TERMS, N_BEADS, 3))  # noqa: E731
     return Subject(system(N_BEADS), starts, lambda: evaluate, split, list(range(n_replicas)))
 
 
