@@ -45,16 +45,26 @@ def crashed(world, tmp_path_factory):
     return run_replicas(world, tmp_path_factory.mktemp("crashed"), settings)
 
 
+@pytest.fixture(scope="module")
+def again(crashed):
+    """Each of them, run again: paths to replays."""
+    return {path: replay_crash(path) for path in crashes(crashed)}
+
+
+def latest(again):
+    """The crash that came last, and its replay."""
+    return max(again.items(), key=lambda one: one[1].history["step"][-1])
+
+
 def crashes(run, stage="nvt"):
     return sorted((run / "md" / "helix" / stage).glob("crash_*.h5"))
 
 
-def test_every_crash_is_run_again_to_the_bit(crashed):
+def test_every_crash_is_run_again_to_the_bit(again):
     """Three replicas broke one after the other, so that the later ones ran beside frozen ones; one within few steps."""
-    assert len(crashes(crashed)) == 3
+    assert len(again) == 3
     starts = set()
-    for path in crashes(crashed):
-        replay = replay_crash(path)
+    for path, replay in again.items():
         assert replay.same, replay.differences
         with h5py.File(path) as file:
             starts.add(int(file["step"][0]) == 0)
@@ -81,8 +91,8 @@ def test_energy_conserving_steps_are_run_again(prior_world, tmp_path):
     assert latest.history["step"][0] > 0
 
 
-def test_fewer_frames(crashed):
-    path = max(crashes(crashed), key=lambda path: replay_crash(path).history["step"][-1])
+def test_fewer_frames(again):
+    path, _ = latest(again)
     replay = replay_crash(path, frames=7)
     assert len(replay.history["step"]) == 7
     assert replay.same
@@ -103,14 +113,14 @@ def test_one_bit_is_noticed(crashed, tmp_path):
     assert "not as recorded" in "\n".join(replay_lines(replay))
 
 
-def test_under_other_conditions(crashed):
-    path = max(crashes(crashed), key=lambda path: replay_crash(path).history["step"][-1])
+def test_under_other_conditions(again):
+    path, exact = latest(again)
     smaller = replay_crash(path, timestep_fs=1.0)
     assert smaller.differences is None
     assert len(smaller.history["step"]) > FRAMES
     alone = replay_crash(path, terms=PRIOR_ONLY)
     assert not alone.history["terms"][:, -1].any()
-    whole = replay_crash(path).history["terms"]
+    whole = exact.history["terms"]
     np.testing.assert_allclose(alone.history["terms"][0, :-1], whole[0, :-1], rtol=1e-5, atol=1e-4)
     with pytest.raises(UserError, match="no energy term `bonds`"):
         replay_crash(path, terms=["bonds"])
