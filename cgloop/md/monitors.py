@@ -131,6 +131,11 @@ class Monitor:
         self._sum = np.zeros(n_replicas)
         self._pushed = 0
         self._before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        # A row for each of LIMIT_NAMES, written so that healthy values lie below their bound; a distance is negative.
+        self._values = np.zeros((len(LIMIT_NAMES), n_replicas))
+        bounds = np.array([[limits.threshold(name)] for name in LIMIT_NAMES])
+        bounds[0], bounds[1] = 0.5, -limits.min_distance_A
+        self._bounds = bounds
 
     def state(self) -> dict[str, np.ndarray]:
         """What later judgements depend on; for `restore`."""
@@ -168,21 +173,19 @@ class Monitor:
             self._sum += temperature_K - slot
             slot[:] = temperature_K
             self._pushed += 1
-        limits = self.limits
-        ok = evaluation.finite & (evaluation.min_distance_A >= limits.min_distance_A)
-        ok &= (evaluation.bond_deviation <= limits.bond) & (evaluation.max_force <= limits.max_force)
-        ok &= temperature_K <= limits.temperature_instant_K
-        jump = self._jump(evaluation, positions, advanced)
-        ok &= np.abs(jump) <= limits.energy_jump
-        mean = np.zeros(len(alive))
+        values, jump = self._values, self._jump(evaluation, positions, advanced)
+        np.subtract(1.0, evaluation.finite, out=values[0])
+        np.negative(evaluation.min_distance_A, out=values[1])
+        values[2], values[3] = evaluation.bond_deviation, evaluation.max_force
+        np.abs(jump, out=values[4])
+        values[5] = temperature_K
         # Before a whole picosecond has passed there is no running mean to judge.
         if self._pushed > len(self._window):
-            mean = self._sum / len(self._window)
-            ok &= mean <= limits.temperature_mean_K
-        ok |= ~alive
+            np.divide(self._sum, len(self._window), out=values[6])
+        ok = values <= self._bounds
         if ok.all():
             return []
-        return [self._name(int(row), evaluation, jump, temperature_K, mean) for row in np.flatnonzero(~ok)]
+        return [self._name(int(row), ok[:, row]) for row in np.flatnonzero(~ok.all(axis=0) & alive)]
 
     def _jump(self, evaluation: Evaluation, positions: np.ndarray, advanced: bool) -> np.ndarray:
         """Unexplained energy [R] of this step; zero where no time has passed."""
@@ -193,28 +196,17 @@ class Monitor:
         before_positions, before_forces, before_energies = self._before
         jump = np.zeros(len(energies))
         if advanced:
-            jump = unexplained_energy(positions, evaluation.forces, energies, self._before)
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite breaks a limit anyway
+                jump = unexplained_energy(positions, evaluation.forces, energies, self._before)
         before_positions[:], before_forces[:], before_energies[:] = positions, evaluation.forces, energies
         return jump
 
-    def _name(
-        self, row: int, evaluation: Evaluation, jump: np.ndarray, temperature_K: np.ndarray, mean: np.ndarray
-    ) -> Violation:
-        distance, stretch = float(evaluation.min_distance_A[row]), float(evaluation.bond_deviation[row])
-        force, now, average = float(evaluation.max_force[row]), float(temperature_K[row]), float(mean[row])
-        leap = abs(float(jump[row]))
-        limits = self.limits
-        broken = {
-            "non-finite": (not evaluation.finite[row], float("nan")),
-            "min_distance": (not distance >= limits.min_distance_A, distance),
-            "bond": (not stretch <= limits.bond, stretch),
-            "max_force": (not force <= limits.max_force, force),
-            "energy_jump": (not leap <= limits.energy_jump, leap),
-            "temperature_instant": (not now <= limits.temperature_instant_K, now),
-            "temperature_mean": (not average <= limits.temperature_mean_K, average),
-        }
-        limit = next(name for name in LIMIT_NAMES if broken[name][0])
-        return Violation(row, limit, broken[limit][1], limits.threshold(limit))
+    def _name(self, row: int, ok: np.ndarray) -> Violation:
+        """The first limit that a replica breaks; `ok` [limits] says which it keeps."""
+        index = int(np.argmin(ok))
+        limit, value = LIMIT_NAMES[index], float(self._values[index, row])
+        found = {"non-finite": float("nan"), "min_distance": -value}.get(limit, value)
+        return Violation(row, limit, found, self.limits.threshold(limit))
 
 
 def offending_beads(
