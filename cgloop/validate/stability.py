@@ -20,7 +20,8 @@ SURVIVAL = Check(
     "at least",
     "Time that a replica stayed inside all limits over the time asked for, smallest over all replicas of NVT and NVE. "
     "Limits: everything finite, non-bonded distance, CA–CA bond, force on a bead, temperature (1 ps running mean and "
-    "instantaneous value), jumps of the energy (by the MD alone, at every step), and beads that move. The MD's own record and the trajectory must agree on it.",
+    "instantaneous value), jumps of the energy (which the MD alone sees, at every step), and beads that move. The MD's "
+    "own record and the trajectory must agree on it.",
 )
 
 RUNNING_MEAN_PS = 1.0
