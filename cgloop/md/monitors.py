@@ -129,6 +129,7 @@ class Monitor:
         window = max(1, round(FS_PER_PS / timestep_fs))
         self._window = np.zeros((window, n_replicas))
         self._sum = np.zeros(n_replicas)
+        self._weight = 1.0 / window
         self._pushed = 0
         self._before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         # A row for each of LIMIT_NAMES, written so that healthy values lie below their bound; a distance is negative.
@@ -181,7 +182,7 @@ class Monitor:
         values[5] = temperature_K
         # Before a whole picosecond has passed there is no running mean to judge.
         if self._pushed > len(self._window):
-            np.divide(self._sum, len(self._window), out=values[6])
+            np.multiply(self._sum, self._weight, out=values[6])
         ok = values <= self._bounds
         if ok.all():
             return []
@@ -193,12 +194,13 @@ class Monitor:
         if self._before is None:
             self._before = positions.copy(), evaluation.forces.copy(), energies
             return np.zeros(len(energies))
-        before_positions, before_forces, before_energies = self._before
-        jump = np.zeros(len(energies))
-        if advanced:
-            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite breaks a limit anyway
-                jump = unexplained_energy(positions, evaluation.forces, energies, self._before)
-        before_positions[:], before_forces[:], before_energies[:] = positions, evaluation.forces, energies
+        before_positions, before_forces, _ = self._before
+        if not advanced:
+            jump = np.zeros(len(energies))
+        else:
+            jump = unexplained_energy(positions, evaluation.forces, energies, self._before)
+        before_positions[:], before_forces[:] = positions, evaluation.forces
+        self._before = before_positions, before_forces, energies
         return jump
 
     def _name(self, row: int, ok: np.ndarray) -> Violation:
