@@ -19,6 +19,8 @@ from cgloop.md.job import Job, make_subject, run_job
 from cgloop.md.replay import PRIOR_ONLY, replay_crash, replay_lines
 from tests.md.model_worlds import config, protein, write_world
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"nvt": {"length_ps": 0.6, "equilibration_ps": 0}, "nve": {"length_ps": 0.6}}
 FRAMES = 40
 
