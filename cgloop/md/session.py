@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import importlib.metadata
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,9 @@ class Session:
             UserError: LAMMPS cannot be loaded, or runs on several MPI ranks.
         """
         arguments = ["-log", str(log_file.resolve()) if log_file else "none", "-screen", "none", "-nocite"]
-        self._lammps = _lammps_class()(cmdargs=arguments)
+        # Where `mpiexec` started several processes, an instance is of one of them alone.
+        mpi = sys.modules.get("mpi4py.MPI")
+        self._lammps = _lammps_class()(cmdargs=arguments, comm=None if mpi is None else mpi.COMM_SELF)
         self._force: ForceFunction | None = None
         self._error: BaseException | None = None
         self.stopped = self._paused = False
