@@ -8,6 +8,7 @@ import numpy as np
 from cgloop.checks import jsonable
 from cgloop.feedback import evidence
 from cgloop.feedback.crash import TERM_NAMES, Crash, read_crash
+from cgloop.feedback.failures import STAGE_WORDS
 from cgloop.feedback.reference import Coverage
 from cgloop.feedback.story import Story, tell
 from cgloop.feedback.taxonomy import Evidence, classify, meaning
@@ -18,7 +19,6 @@ from cgloop.validate.geometry import kabsch_rmsd, radius_of_gyration
 MAX_FRAMES = 200
 MAX_BEAD_FRAMES = 40_000
 """Frames kept to look at: at most so many, and fewer for large proteins."""
-STAGE_WORDS = {"minimize": "minimisation", "nvt": "NVT", "nve": "NVE"}
 
 
 def diagnose(crash_h5: Path, coverage: Coverage | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cgloop.errors import UserError
 from cgloop.feedback.diagnosis import diagnose
+from cgloop.feedback.failures import failures
 from cgloop.feedback.near_misses import near_misses
 from cgloop.feedback.reference import Coverage, load_coverage
 from cgloop.interrupt import check_stop
@@ -29,7 +30,8 @@ def feedback_stage(md_dir: Path, dataset_dir: Path, out: Path) -> dict[str, Any]
 
     Returns:
         Contents of `feedback.json`: `crashes`, what `diagnose` says of each, with its `file`, in order of protein,
-        stage and replica; `near_misses`; `classes`, how many crashes of each class.
+        stage and replica, and after those of a stage what ended its runs without a record; `near_misses`; `classes`,
+        how many crashes of each class.
 
     Raises:
         UserError: `md.json`, a crash file or the data set is missing or damaged.
@@ -51,6 +53,9 @@ def feedback_stage(md_dir: Path, dataset_dir: Path, out: Path) -> dict[str, Any]
                 crash = diagnose(path, coverage)
                 log.warning("%s: %s", crash["class"], crash["words"])
                 crashes.append({"file": path.relative_to(md_dir).as_posix(), **crash})
+            for failure in failures(md, protein, stage):
+                log.warning("%s: %s", failure["class"], failure["words"])
+                crashes.append(failure)
             if stage != "minimize" and (folder / "observables.h5").is_file():
                 close += near_misses(folder / "observables.h5", limits)
     result = {

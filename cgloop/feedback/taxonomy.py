@@ -18,6 +18,7 @@ class CrashClass(StrEnum):
     ENERGY_DRIFT = "energy drift"
     OUT_OF_MEMORY = "out of memory"
     TIMEOUT = "timeout"
+    ENGINE = "engine failure"
 
 
 MEANING: dict[CrashClass, str] = {
@@ -49,6 +50,9 @@ MEANING: dict[CrashClass, str] = {
     ),
     CrashClass.OUT_OF_MEMORY: "The machine or the accelerator had too little memory for the run.",
     CrashClass.TIMEOUT: "The run did not end within its time.",
+    CrashClass.ENGINE: (
+        "LAMMPS, MPI or the process itself gave up. Nothing is known about the model; the log of the run says more."
+    ),
 }
 
 WELL = (
@@ -74,6 +78,8 @@ BY_LIMIT: dict[str, CrashClass] = {
     "lost_atoms": CrashClass.LOST_ATOMS,
     "out_of_memory": CrashClass.OUT_OF_MEMORY,
     "timeout": CrashClass.TIMEOUT,
+    "killed": CrashClass.ENGINE,
+    "engine_error": CrashClass.ENGINE,
 }
 """The class that a limit stands for when nothing else is known."""
 

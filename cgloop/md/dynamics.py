@@ -15,8 +15,9 @@ from cgloop.md.checkpoint import NAME as RESTART
 from cgloop.md.checkpoint import Checkpoint
 from cgloop.md.coupling import Coupling, Observer
 from cgloop.md.crash_files import CrashWriter, recipe_of
-from cgloop.md.ending import Failure, StageResult, State, failed_at, failure_of, not_started, outcomes_of
+from cgloop.md.ending import StageResult, State, failed_at, not_started, outcomes_of
 from cgloop.md.evaluation import Restartable
+from cgloop.md.failure import Failure, failure_of
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, limits_of
 from cgloop.md.noise import Noise

@@ -10,43 +10,13 @@ import numpy as np
 
 from cgloop.checks import jsonable
 from cgloop.md.coupling import Coupling
+from cgloop.md.failure import Failure
 from cgloop.md.monitors import Violation
 from cgloop.md.recorder import Clock
 from cgloop.stages import write_json
 from cgloop.units import FS_PER_PS
 
 OUTCOME, END, TIMING = "outcome.json", "end.npz", "timing.json"
-
-FAILURES = {
-    "lost_atoms": "LAMMPS lost atoms",
-    "engine_error": "LAMMPS, or what it calls, gave up",
-    "out_of_memory": "the machine or the accelerator had too little memory",
-    "timeout": "the time allowed for it was over",
-    "killed": "its process was killed from outside",
-}
-"""What ends a run for all its replicas at once, under names that stand beside those of limits."""
-
-_OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "bad_alloc", "cannot allocate memory", "memoryerror")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a run ended for all its replicas: a key of `FAILURES`, and what was said."""
-
-    limit: str
-    message: str
-
-
-def failure_of(error: BaseException | str) -> Failure:
-    """The failure that an exception, or the last words of a process, stand for."""
-    text = " ".join(str(error).split())
-    lower = f"{type(error).__name__}: {text}".lower()
-    if any(sign in lower for sign in _OUT_OF_MEMORY):
-        return Failure("out_of_memory", text or FAILURES["out_of_memory"])
-    if "lost atoms" in lower:
-        return Failure("lost_atoms", text)
-    named = text if isinstance(error, str) or text.startswith("LAMMPS") else f"{type(error).__name__}: {text}"
-    return Failure("engine_error", named or FAILURES["engine_error"])
 
 
 @dataclass(frozen=True, eq=False)

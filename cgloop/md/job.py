@@ -13,8 +13,9 @@ from cgloop.config.md import MDConfig
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle
 from cgloop.md.dynamics import Plan, abandon_dynamics, noise_seed, plan_nve, plan_nvt, run_dynamics
-from cgloop.md.ending import Failure, StageResult, State
+from cgloop.md.ending import StageResult, State
 from cgloop.md.evaluate import Compiled, ModelEvaluator, edges_per_replica
+from cgloop.md.failure import Failure
 from cgloop.md.minimize import Minimized, abandon_minimize, minimize_all
 from cgloop.md.noise import Noise
 from cgloop.md.split import split_forces

@@ -15,8 +15,9 @@ from cgloop.config.md import MDConfig
 from cgloop.errors import Interrupted
 from cgloop.interrupt import check_stop
 from cgloop.md.crash_files import CrashWriter
-from cgloop.md.ending import END, OUTCOME, Failure, failure_of
+from cgloop.md.ending import END, OUTCOME
 from cgloop.md.evaluation import Evaluate, Evaluation
+from cgloop.md.failure import Failure, failure_of
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Violation
 from cgloop.md.observables import group_name

@@ -13,7 +13,7 @@ from cgloop.data.dataset import DatasetReader
 from cgloop.errors import Interrupted
 from cgloop.executors.child import Child, Ended
 from cgloop.interrupt import check_stop, stop_requested
-from cgloop.md.ending import FAILURES, Failure, failure_of
+from cgloop.md.failure import FAILURES, Failure, failure_of, span
 from cgloop.md.job import Job, abandon_job
 
 log = logging.getLogger("cgloop.md")
@@ -156,13 +156,8 @@ def _conclude(one: _Running, ended: Ended, config: Config, reader: DatasetReader
         check_stop()
         raise Interrupted(ended.words)
     failure = one.failure(ended)
-    log.error("%s, replicas %s: %s: %s", one.job.protein, _span(one.job), failure.limit, failure.message)
+    log.error("%s, replicas %s: %s: %s", one.job.protein, span(one.job.replicas), failure.limit, failure.message)
     abandon_job(config, reader, one.job, place.folder(one.job), failure)
-
-
-def _span(job: Job) -> str:
-    first, last = job.replicas[0], job.replicas[-1]
-    return str(first) if first == last else f"{first} to {last}"
 
 
 def _killed_for_memory() -> int:

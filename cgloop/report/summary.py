@@ -109,10 +109,12 @@ def _cause(cycle: CycleFiles) -> str:
     """The crashes in one sentence, and the first of them in its own words."""
     if not cycle.crashes:
         return ""
-    counts = Counter(crash["class"] for crash in cycle.crashes)
+    counts: Counter[str] = Counter()
+    for crash in cycle.crashes:
+        counts[crash["class"]] += len(crash.get("replicas") or [crash["replica"]])
     kinds = listing([f"{count} × {name}" for name, count in counts.most_common()])
-    replicas = "replica" if len(cycle.crashes) == 1 else "replicas"
-    return f"{len(cycle.crashes)} {replicas} broke a limit ({kinds}). {cycle.crashes[0]['words']}"
+    were = "replica was" if counts.total() == 1 else "replicas were"
+    return f"{counts.total()} {were} stopped ({kinds}). {cycle.crashes[0]['words']}"
 
 
 def tiles(cycle: CycleFiles) -> list[dict[str, str]]:

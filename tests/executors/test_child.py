@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cgloop.executors.child import Child
-from cgloop.md.ending import failure_of
+from cgloop.md.failure import failure_of
 
 
 def end_of(child):

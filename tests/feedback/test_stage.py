@@ -70,3 +70,17 @@ def test_the_same_bytes_every_time(md_dir, dataset_dir, protein, tmp_path):
 def test_no_md(dataset_dir, tmp_path):
     with pytest.raises(UserError, match="no MD to learn from"):
         feedback_stage(tmp_path, dataset_dir, tmp_path)
+
+
+def test_runs_that_ended_from_outside_are_told_once(md_dir, dataset_dir, tmp_path):
+    (tmp_path / "out").mkdir()
+    md = json.loads((md_dir / "md.json").read_text())
+    dead = {"survived": False, "limit": "killed", "message": "its process was ended by SIGKILL", "steps_done": 500}
+    stages = {"nvt": {"replicas": [dead, {"survived": True}, dead]}, "nve": {"replicas": [{"limit": "not-started"}]}}
+    (md_dir / "md.json").write_text(json.dumps(md | {"timestep_fs": 2.0, "proteins": {"cln025": {"stages": stages}}}))
+    result = feedback_stage(md_dir, dataset_dir, tmp_path / "out")
+    (crash,) = result["crashes"]
+    assert (crash["class"], crash["replicas"], crash["time_ps"]) == ("engine failure", [0, 2], 1.0)
+    began, _, why = crash["words"].partition(": ")
+    assert began == "Replicas 0, 2 of cln025 were stopped in NVT after 1.000 ps that are on record"
+    assert why == "its process was ended by SIGKILL."

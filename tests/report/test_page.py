@@ -117,7 +117,7 @@ def test_an_inconclusive_run_lists_what_is_open(tmp_path):
 def test_crashes_are_told_with_cause_and_frames(crashed_run):
     text = without_plotly(crashed_run)
     page = Page(text)
-    assert "2 replicas broke a limit (1 × clash and 1 × non-finite)" in page.text
+    assert "2 replicas were stopped (1 × clash and 1 × non-finite)" in page.text
     assert "TYR 1 and GLY 7 came within 1.90 Å of each other" in page.text
     assert text.count('class="viewer"') == 2
     frames = json.loads(re.search(r'id="crash-1">(.*?)</script>', text, re.DOTALL)[1])
