@@ -127,7 +127,7 @@ class Loop:
         clock, ids, dof = plan.clock, range(n_replicas), plan.degrees_of_freedom
         every = [round(ps * FS_PER_PS / clock.timestep_fs) for ps in (CONFIG.observe_every_ps, CONFIG.dump_every_ps)]
         info = StageInfo(system.name, plan.stage, n_beads, dof, TEMPERATURE_K, clock)
-        observables = stack.enter_context(ObservablesWriter(folder / "observables.h5", info, ids, every[0]))
+        observables = ObservablesWriter(folder / "observables.h5", info, ids, every[0])
         trajectory = stack.enter_context(TrajectoryWriter(folder, clock, ids, n_beads, every[1]))
         compiled = compile_model(partial(energy_and_forces, world.model, world.params), CUTOFF_A)
         self.coupling = Coupling(
@@ -141,11 +141,7 @@ class Loop:
             observers=(observables.observe, trajectory.observe),
         )  # fmt: skip
         write_data_file(folder / "system.data", system.residue_type, world.positions, world.velocities)
-        values = {
-            "data_file": "system.data", "timestep_fs": clock.timestep_fs, "temperature_K": TEMPERATURE_K,
-            "friction_per_ps": CONFIG.nvt.friction_per_ps, "equilibration_steps": 0, "steps": 1,
-            "thermo_every": clock.steps // 100,
-        }  # fmt: skip
+        values = plan.variables() | {"equilibration_steps": 0, "steps": 1}
         self._session = stack.enter_context(Session(folder / "log.lammps"))
         self._session.run_script(write_script("nvt.in", values, folder / "nvt.in"), self.coupling)
         self._stack = stack

@@ -1,38 +1,54 @@
 """Forces and energies of all replicas in one call of the compiled model, and cheap diagnostics beside them."""
 
+import logging
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cgloop.md.evaluation import N_TERMS, Evaluation
+from cgloop.md.neighbours import DENSE_BEADS, Candidates, all_pairs, listed_pairs, with_edges
 from cgloop.md.system import System
-from cgloop.model.graph import CapacityError, Graph, build_graph
+from cgloop.model.graph import Graph, build_graph
 
-ALL_PAIRS_BEADS = 32
-"""Proteins up to this size list all pairs once: most are within reach anyway, and nothing is ever rebuilt."""
+log = logging.getLogger("cgloop.md")
+
+ROOM_STEP = 32
+"""Room for pairs is a multiple of this: few different sizes are compiled, and rows start where vector registers do."""
 
 ModelFunction = Callable[[jax.Array, Graph], tuple[jax.Array, jax.Array, jax.Array]]
 """(positions f32 [n, 3], graph) -> (energies [R], forces [n, 3], terms [R, n_terms]), as `Bundle.function`."""
 
 
 class Compiled(NamedTuple):
-    """The model and its diagnostics as one compiled function, and the model's cutoff."""
+    """The model and its diagnostics as compiled functions, and the model's cutoff.
+
+    Attributes:
+        function: for a graph of any making, see `compile_model`.
+        on_replicas: for replicas of one protein whose pairs are found in the compiled code, see `compile_model`.
+        cutoff_A: of the model.
+    """
 
     function: Callable[[np.ndarray, Graph, np.ndarray], tuple[jax.Array, jax.Array]]
+    on_replicas: Callable[[np.ndarray, Graph, Candidates, np.ndarray, int], tuple[jax.Array, jax.Array]]
     cutoff_A: float
 
 
 def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
     """Compile a model together with the diagnostics that every step needs.
 
-    The function takes positions f32 [n, 3], a graph and reference bond lengths [B], and returns forces f32 [n, 3]
+    `function` takes positions f32 [n, 3], a graph and reference bond lengths [B], and returns forces f32 [n, 3]
     and a table f32 [R, 9]: the five energy terms, smallest distance of beads that are not bonded (Å, inf if none
     is listed), largest relative deviation of a bond from its reference, largest force (kcal/mol/Å), and 1 where
     everything is finite.
+
+    `on_replicas` takes positions f32 [R, N, 3], a graph of which the edges do not matter, candidates for them,
+    reference bond lengths, and room for edges of a replica (static: each number is compiled by itself). It lists the
+    pairs within the cutoff itself; its table has one more column, how many there are. Where they are more than the room
+    the results are worthless.
     """
 
     def function(positions: jax.Array, graph: Graph, bond_mean: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -47,34 +63,62 @@ def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
         stretch = jnp.maximum(jax.ops.segment_max(deviation, graph.replica[graph.bonds[:, 0]], n_replicas), 0.0)
         strength = jnp.where(graph.bead_mask, jnp.linalg.norm(forces, axis=-1), 0.0)
         strongest = jax.ops.segment_max(strength, graph.replica, n_replicas)
+        # A bead that is nowhere is near nobody, and so may feel no force at all.
+        place = jnp.where(graph.bead_mask, jnp.abs(positions).max(axis=-1), 0.0)
+        farthest = jax.ops.segment_max(place, graph.replica, n_replicas)
         sound = jnp.isfinite(terms).all(axis=1) & jnp.isfinite(strongest) & jnp.isfinite(stretch)
+        sound &= jnp.isfinite(farthest)
         rest = jnp.stack([closest, stretch, strongest, sound.astype(jnp.float32)], axis=1)
         return forces, jnp.concatenate([terms, rest], axis=1)
 
-    return Compiled(jax.jit(function), cutoff_A)
+    def on_replicas(
+        positions: jax.Array, graph: Graph, candidates: Candidates, bond_mean: jax.Array, room: int
+    ) -> tuple[jax.Array, jax.Array]:
+        graph, found = with_edges(graph, positions, candidates, cutoff_A, room)
+        forces, table = function(positions.reshape(-1, 3), graph, bond_mean)
+        return forces.reshape(positions.shape), jnp.concatenate([table, found[:, None].astype(jnp.float32)], axis=1)
+
+    return Compiled(jax.jit(function), jax.jit(on_replicas, static_argnums=4), cutoff_A)
 
 
 class ModelEvaluator:
-    """A compiled model applied to replicas of one protein; lists the pairs within reach and keeps them up to date.
+    """A compiled model applied to replicas of one protein; finds the pairs within reach and makes room for them.
 
-    The list holds all pairs within cutoff + skin. It is made anew, before anything is evaluated, as soon as a bead
-    has moved more than half the skin since it was made: no pair within the cutoff is ever missing.
+    The pairs within the cutoff are found anew in every evaluation, in the compiled code: pairs of a skin would cost
+    more in the model than finding costs. So results depend on the positions and the room alone, not on what was
+    evaluated before. Of large proteins not all pairs are looked at, but those on a list within cutoff + skin; it is made anew,
+    before anything is evaluated, as soon as a bead has moved more than half the skin since it was made: no pair
+    within the cutoff is ever missing. An evaluation that had not enough room is repeated with more, and never seen.
+
+    Attributes:
+        rebuilds: how often the pairs to look at were listed.
+        repeats: how often an evaluation was repeated with more room.
     """
 
     def __init__(self, compiled: Compiled, system: System, skin_A: float, edges_per_replica: int | None = None):
         """Args:
         compiled: the model.
         system: the protein.
-        skin_A: reach of the pair list beyond the cutoff.
-        edges_per_replica: room for so many directed pairs; replicas that share this number share a compilation.
+        skin_A: reach of the list of a large protein beyond the cutoff.
+        edges_per_replica: room for so many directed pairs; evaluators that share this number share a compilation.
         """
         self._compiled, self._system, self._skin = compiled, system, skin_A
-        self._all_pairs = system.n_beads <= ALL_PAIRS_BEADS
-        self._per_replica = edges_per_replica
+        self._room = edges_per_replica
+        self._list_room = 0
         self._built: np.ndarray | None = None
         self._graph: Graph | None = None
-        self._bond_mean = np.ones(1, np.float32)
-        self.rebuilds = 0
+        self._candidates: Candidates | None = None
+        self._bond_mean: Any = np.ones(1, np.float32)
+        self.rebuilds = self.repeats = 0
+
+    @property
+    def capacity(self) -> int | None:
+        """Room for directed pairs of a replica; None before anything was evaluated and none was asked for."""
+        return self._room
+
+    def rebuild(self, positions: np.ndarray) -> None:
+        """List the pairs to look at for unwrapped positions, [R, N, 3] Å."""
+        self._prepare(positions - positions.mean(axis=1, keepdims=True))
 
     def __call__(self, positions: np.ndarray) -> Evaluation:
         """Evaluate unwrapped positions, float64 [R, N, 3] in Å.
@@ -83,51 +127,75 @@ class ModelEvaluator:
         too few digits left for an NVE run (500 Å away costs 1 kcal/mol/ns of drift).
         """
         centred = positions - positions.mean(axis=1, keepdims=True)
-        if self._graph is None or self._moved_too_far(centred):
-            self._rebuild(centred)
+        if self._built is None or len(self._built) != len(centred) or self._moved_too_far(centred):
+            self._prepare(centred)
+        single = centred.astype(np.float32)
+        while True:
+            forces, table = self._compiled.on_replicas(*self.arguments(single))
+            numbers = np.asarray(table, np.float64)
+            if not self.make_room(float(numbers[:, -1].max())):
+                return _evaluation(np.asarray(forces, np.float64), numbers)
+
+    def arguments(self, positions: Any) -> tuple[Any, Graph, Candidates, Any, int]:
+        """What `Compiled.on_replicas` is called with for centred positions, float32 [R, N, 3] Å."""
         assert self._graph is not None
-        return evaluate_graph(self._compiled, centred, self._graph, self._bond_mean)
+        assert self._candidates is not None
+        assert self._room is not None
+        return positions, self._graph, self._candidates, self._bond_mean, self._room
+
+    def make_room(self, edges: float) -> bool:
+        """Whether there was too little room for so many directed pairs of a replica; there is enough afterwards."""
+        assert self._room is not None
+        if edges <= self._room:
+            return False
+        self._room = _with_room(edges, self._system.n_beads)
+        self.repeats += 1
+        log.debug("%s: room for %d pairs", self._system.name, self._room)
+        return True
+
+    @property
+    def reach_A(self) -> float:
+        """How far a bead may move, its replica's drift apart, before pairs have to be listed anew."""
+        return np.inf if self._system.n_beads <= DENSE_BEADS else 0.5 * self._skin
 
     def state(self) -> dict[str, np.ndarray]:
-        """Where the pair list was made, and its room; for `restore`."""
-        built = np.empty((0, 0, 3)) if self._built is None else self._built
-        return {
-            "built": built, "edges_per_replica": np.array(self._per_replica or 0), "rebuilds": np.array(self.rebuilds)
-        }  # fmt: skip
+        """The room for pairs, and how often they were listed; for `restore`."""
+        return {"capacity": np.array(self._room or 0), "rebuilds": np.array(self.rebuilds)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """List the pairs as the evaluator did that gave this state: their order and padding decide the rounding."""
-        if state["built"].size:
-            self._per_replica = int(state["edges_per_replica"]) or None
-            self._rebuild(state["built"])
+        """Make as much room as the evaluator had that gave this state: padding decides the rounding, and the list of
+        pairs to look at decides nothing."""
+        self._room = int(state["capacity"]) or None
+        self._built = None
         self.rebuilds = int(state["rebuilds"])
 
     def renew(self) -> None:
-        """List the pairs anew at the next evaluation, whatever has moved."""
-        self._graph = None
+        """List the pairs to look at anew at the next evaluation, whatever has moved."""
+        self._built = None
 
     def _moved_too_far(self, centred: np.ndarray) -> bool:
-        if self._all_pairs or self._built is None:
+        if self._built is None or np.isinf(self.reach_A):
             return False
         moved = centred - self._built
-        return not np.einsum("rni,rni->rn", moved, moved).max() <= (0.5 * self._skin) ** 2
+        return not np.einsum("rni,rni->rn", moved, moved).max() <= self.reach_A**2
 
-    def _rebuild(self, centred: np.ndarray) -> None:
+    def _prepare(self, centred: np.ndarray) -> None:
         system, n_replicas = self._system, len(centred)
-        reach = math.inf if self._all_pairs else self._compiled.cutoff_A + self._skin
-        if self._per_replica is None:
-            self._per_replica = edges_per_replica(system, centred, self._compiled.cutoff_A, self._skin)
-        arguments = (system.residue_type, system.linked, centred, reach)
-        try:
-            graph = build_graph(*arguments, edge_capacity=self._per_replica * n_replicas)
-        except CapacityError as error:
-            self._per_replica = _with_room(error.needed["edges"] / n_replicas)
-            graph = build_graph(*arguments, edge_capacity=self._per_replica * n_replicas)
-        self._graph = jax.device_put(graph)
+        if self._graph is None or len(self._graph.replica_mask) != n_replicas:
+            self._graph = jax.device_put(build_graph(system.residue_type, system.linked, centred, 0.0))
+            if len(system.bond_mean_A):
+                self._bond_mean = jax.device_put(np.tile(system.bond_mean_A, n_replicas).astype(np.float32))
+        if self._room is None:
+            self._room = edges_per_replica(system, centred, self._compiled.cutoff_A)
+        if system.n_beads <= DENSE_BEADS:
+            candidates = all_pairs(system.linked)
+        else:
+            reach = self._compiled.cutoff_A + self._skin
+            candidates = listed_pairs(system.linked, centred, reach, self._list_room)
+            self._list_room = candidates.separation.shape[1]
+        self._candidates = jax.device_put(candidates)
         self._built = centred
         self.rebuilds += 1
-        if len(system.bond_mean_A):
-            self._bond_mean = np.tile(system.bond_mean_A, n_replicas).astype(np.float32)
 
 
 def evaluate_graph(compiled: Compiled, centred: np.ndarray, graph: Graph, bond_mean_A: np.ndarray) -> Evaluation:
@@ -146,8 +214,12 @@ def evaluate_graph(compiled: Compiled, centred: np.ndarray, graph: Graph, bond_m
         flat = np.concatenate([flat, np.zeros((padding, 3), np.float32)])
     forces, table = compiled.function(flat, graph, bond_mean_A)
     numbers = np.asarray(table, np.float64)[:n_replicas]
+    return _evaluation(np.asarray(forces, np.float64)[: n_replicas * n_beads].reshape(centred.shape), numbers)
+
+
+def _evaluation(forces: np.ndarray, numbers: np.ndarray) -> Evaluation:
     return Evaluation(
-        forces=np.asarray(forces, np.float64)[: n_replicas * n_beads].reshape(centred.shape),
+        forces=forces,
         terms=numbers[:, :N_TERMS],
         min_distance_A=numbers[:, N_TERMS],
         bond_deviation=numbers[:, N_TERMS + 1],
@@ -156,16 +228,13 @@ def evaluate_graph(compiled: Compiled, centred: np.ndarray, graph: Graph, bond_m
     )
 
 
-def edges_per_replica(system: System, frames: np.ndarray, cutoff_A: float, skin_A: float) -> int:
+def edges_per_replica(system: System, frames: np.ndarray, cutoff_A: float) -> int:
     """Room for directed pairs that frames [F, N, 3] of a protein need, with some to spare; at least 1."""
-    n = system.n_beads
-    if n <= ALL_PAIRS_BEADS:
-        return max(1, n * (n - 1))
-    graph = build_graph(system.residue_type, system.linked, frames, cutoff_A + skin_A)
+    graph = build_graph(system.residue_type, system.linked, frames, cutoff_A)
     most = np.bincount(graph.replica[graph.receivers[graph.edge_mask]], minlength=1).max()
-    return _with_room(float(most))
+    return _with_room(float(most), system.n_beads)
 
 
-def _with_room(edges: float) -> int:
-    """A fifth more, rounded up to a coarse step, so that few different sizes are ever compiled."""
-    return math.ceil(1.2 * edges / 64 + 1) * 64
+def _with_room(edges: float, n_beads: int) -> int:
+    """A tenth more, in coarse steps, so that few different sizes are ever compiled; but not more than all pairs."""
+    return max(1, min(n_beads * (n_beads - 1), math.ceil(1.1 * edges / ROOM_STEP + 0.5) * ROOM_STEP))

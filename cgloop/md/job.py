@@ -62,7 +62,7 @@ def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: Dat
     starts = start_frames(reader, job.protein, config.data.temperature_K, config.md.replicas)
     system = read_system(config, reader, job.protein)
     # Of all replicas of the protein, so that every job of it is compiled for the same room.
-    room = edges_per_replica(system, starts.positions, compiled.cutoff_A, config.md.skin_A)
+    room = edges_per_replica(system, starts.positions, compiled.cutoff_A)
     return Subject(
         system,
         starts,

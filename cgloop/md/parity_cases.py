@@ -117,7 +117,7 @@ def make_setup(case: str, compiled: Compiled, system: System, frames: np.ndarray
     """
     frames = frames - frames.mean(axis=1, keepdims=True)
     random = np.random.Generator(np.random.Philox(seed))
-    room = edges_per_replica(system, frames, compiled.cutoff_A, skin_A)
+    room = edges_per_replica(system, frames, compiled.cutoff_A)
     setup = Setup(
         system,
         frames,
