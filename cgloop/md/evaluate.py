@@ -86,9 +86,10 @@ class ModelEvaluator:
 
     The pairs within the cutoff are found anew in every evaluation, in the compiled code: pairs of a skin would cost
     more in the model than finding costs. So results depend on the positions and the room alone, not on what was
-    evaluated before. Of large proteins not all pairs are looked at, but those on a list within cutoff + skin; it is made anew,
-    before anything is evaluated, as soon as a bead has moved more than half the skin since it was made: no pair
-    within the cutoff is ever missing. An evaluation that had not enough room is repeated with more, and never seen.
+    evaluated before. Of large proteins not all pairs are looked at, but those on a list within cutoff + skin; it is
+    made anew, before anything is evaluated, as soon as a bead has moved more than half the skin since it was made: no
+    pair within the cutoff is ever missing. An evaluation that had not enough room is repeated with more, and never
+    seen.
 
     Attributes:
         rebuilds: how often the pairs to look at were listed.
@@ -134,7 +135,7 @@ class ModelEvaluator:
             forces, table = self._compiled.on_replicas(*self.arguments(single))
             numbers = np.asarray(table, np.float64)
             if not self.make_room(float(numbers[:, -1].max())):
-                return _evaluation(np.asarray(forces, np.float64), numbers)
+                return evaluation_of(forces, numbers)
 
     def arguments(self, positions: Any) -> tuple[Any, Graph, Candidates, Any, int]:
         """What `Compiled.on_replicas` is called with for centred positions, float32 [R, N, 3] Å."""
@@ -152,6 +153,17 @@ class ModelEvaluator:
         self.repeats += 1
         log.debug("%s: room for %d pairs", self._system.name, self._room)
         return True
+
+    @property
+    def on_replicas(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
+        """The compiled function that `arguments` are for."""
+        return self._compiled.on_replicas
+
+    @property
+    def listed_at(self) -> np.ndarray:
+        """Centred positions [R, N, 3] at which pairs were listed last."""
+        assert self._built is not None
+        return self._built
 
     @property
     def reach_A(self) -> float:
@@ -214,12 +226,13 @@ def evaluate_graph(compiled: Compiled, centred: np.ndarray, graph: Graph, bond_m
         flat = np.concatenate([flat, np.zeros((padding, 3), np.float32)])
     forces, table = compiled.function(flat, graph, bond_mean_A)
     numbers = np.asarray(table, np.float64)[:n_replicas]
-    return _evaluation(np.asarray(forces, np.float64)[: n_replicas * n_beads].reshape(centred.shape), numbers)
+    return evaluation_of(np.asarray(forces)[: n_replicas * n_beads].reshape(centred.shape), numbers)
 
 
-def _evaluation(forces: np.ndarray, numbers: np.ndarray) -> Evaluation:
+def evaluation_of(forces: Any, numbers: np.ndarray) -> Evaluation:
+    """Forces [R, N, 3] and a float64 table of `compile_model` as an evaluation."""
     return Evaluation(
-        forces=forces,
+        forces=np.asarray(forces, np.float64),
         terms=numbers[:, :N_TERMS],
         min_distance_A=numbers[:, N_TERMS],
         bond_deviation=numbers[:, N_TERMS + 1],

@@ -79,6 +79,11 @@ class Atoms(NamedTuple):
         return self.positions + self.box_A * (counts - _IMAGE_ZERO)
 
 
+def never_wrapped(positions: np.ndarray, velocities: np.ndarray) -> Atoms:
+    """Atoms of another engine, [n, 3] each, which has no periodic box."""
+    return Atoms(positions, velocities, np.full(len(positions), _NO_IMAGE, np.int32), np.inf)
+
+
 ForceFunction = Callable[[int, Atoms, np.ndarray], float]
 """What is attached to `fix model`, called once per step, after the drift and before the last half kick.
 
