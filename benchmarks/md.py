@@ -35,7 +35,7 @@ from cgloop.config.md import MDConfig
 from cgloop.config.model import AllegroConfig
 from cgloop.md.coupling import Coupling
 from cgloop.md.dynamics import Plan, plan_nvt
-from cgloop.md.evaluate import ModelEvaluator, compile_model
+from cgloop.md.evaluate import ModelEvaluator, compile_model, run_in_calling_thread
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, limits_of
 from cgloop.md.noise import Noise
@@ -261,6 +261,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="file to write or to add rows to")
     asked = parser.parse_args()
+    run_in_calling_thread()  # as the processes of the stage
     out = asked.out or Path(__file__).parent / "results" / f"{date.today()}-md.json"
     for n_beads in asked.beads:
         for n_replicas in asked.replicas:

@@ -5,17 +5,18 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cgloop.config.md import MDConfig
-from cgloop.errors import Interrupted
+from cgloop.errors import Interrupted, UserError
 from cgloop.md.checkpoint import NAME as RESTART
 from cgloop.md.checkpoint import Checkpoint
 from cgloop.md.coupling import Coupling, Observer
 from cgloop.md.crash_files import CrashWriter, recipe_of
 from cgloop.md.ending import StageResult, State, failed_at, not_started, outcomes_of
+from cgloop.md.evaluate import ModelEvaluator
 from cgloop.md.evaluation import Restartable
 from cgloop.md.failure import Failure, failure_of
 from cgloop.md.inputs import write_data_file, write_script
@@ -29,6 +30,9 @@ from cgloop.md.thermostat import Langevin, half_kick, lammps_fixes
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
 from cgloop.progress import Progress, progress
 from cgloop.units import FS_PER_NS, FS_PER_PS
+
+if TYPE_CHECKING:
+    from cgloop.md.jax_md_engine import ScanEngine
 
 log = logging.getLogger("cgloop.md")
 
@@ -210,7 +214,8 @@ class _Run:
         self._plan, self._subject, self._start, self._out, self._files = plan, subject, start, out, files
         self._checkpoint = checkpoint
         system, clock, n_replicas = subject.system, plan.clock, len(start.replicas)
-        self._evaluate = subject.new_evaluator()
+        self._scan = _scan_engine(plan, subject, start) if plan.config.engine == "jax_md" else None
+        self._evaluate = self._scan or subject.new_evaluator()
         limits = limits_of(plan.config.monitors, plan.temperature_K, plan.degrees_of_freedom)
         self._monitor = Monitor(limits, clock.timestep_fs, n_replicas)
         kick = half_kick(system.masses, clock.timestep_fs)
@@ -233,14 +238,7 @@ class _Run:
             moment = self._restore(coupling, bar)
             self._began = time.perf_counter()
             try:
-                with Session(self._out / "log.lammps") as session:
-                    session.run_script(
-                        script,
-                        coupling,
-                        every=plan.restart_steps,
-                        save=lambda moment: self._save(coupling, moment),
-                        start=moment,
-                    )
+                self._integrate(script, coupling, moment)
             except Interrupted:
                 raise
             except Exception as error:
@@ -256,6 +254,20 @@ class _Run:
         end = State.nobody(subject.system.n_beads) if failure else _survivors(coupling, start)
         return StageResult(end, outcomes, _timing(coupling, seconds, clock))
 
+    def _integrate(self, script: Path, coupling: Coupling, moment: Moment | None) -> None:
+        plan, start = self._plan, self._start
+
+        def save(moment: Moment) -> None:
+            self._save(coupling, moment)
+
+        if self._scan is not None:
+            steps = plan.clock.equilibration_steps + plan.clock.steps
+            every = plan.restart_steps
+            self._scan.run(coupling, start.positions, start.velocities, steps, every=every, save=save, start=moment)
+            return
+        with Session(self._out / "log.lammps") as session:
+            session.run_script(script, coupling, every=plan.restart_steps, save=save, start=moment)
+
     def _new_coupling(self, advance: Observer) -> Coupling:
         plan, system, start = self._plan, self._subject.system, self._start
         return Coupling(
@@ -264,7 +276,7 @@ class _Run:
             len(start.replicas),
             plan.clock.timestep_fs,
             plan.degrees_of_freedom,
-            thermostat=_thermostat(plan, system, start),
+            thermostat=None if self._scan else _thermostat(plan, system, start),
             monitor=self._monitor,
             recorder=self._recorder,
             observers=(*self._files.observers, advance),
@@ -327,6 +339,22 @@ def _thermostat(plan: Plan, system: System, start: State) -> Langevin | None:
     noise = Noise(plan.seed, start.replicas, system.n_beads, "thermostat")
     friction = plan.config.nvt.friction_per_ps
     return Langevin(noise, system.masses, plan.temperature_K, friction, plan.clock.timestep_fs)
+
+
+def _scan_engine(plan: Plan, subject: Subject, start: State) -> "ScanEngine":
+    try:
+        from cgloop.md.jax_md_engine import Bath, ScanEngine  # jax-md takes seconds to import
+    except ImportError as error:
+        raise UserError(f"engine jax_md: {error}", where="md.engine", remedy="pip install jax-md") from None
+    config = plan.config.nvt
+    if plan.stage == "nvt" and config.thermostat != "langevin":
+        raise UserError(
+            f"engine jax_md has no thermostat `{config.thermostat}`", where="md.nvt.thermostat", remedy="langevin"
+        )
+    bath = Bath(plan.temperature_K, config.friction_per_ps, plan.seed, start.replicas)
+    masses, timestep_fs, model = subject.system.masses, plan.clock.timestep_fs, subject.new_evaluator()
+    assert isinstance(model, ModelEvaluator), "the loop is compiled together with the model"
+    return ScanEngine(model, masses, len(start.replicas), timestep_fs, bath if plan.stage == "nvt" else None)
 
 
 class _Advance:

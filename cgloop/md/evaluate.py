@@ -81,6 +81,15 @@ def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
     return Compiled(jax.jit(function), jax.jit(on_replicas, static_argnums=4), cutoff_A)
 
 
+def run_in_calling_thread() -> None:
+    """Let programs on the CPU run in the thread that calls them; only before JAX has computed anything.
+
+    Otherwise another thread is woken for every evaluation, and waited for: a tenth of the time of ten beads, and more
+    where cores are busy.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 class ModelEvaluator:
     """A compiled model applied to replicas of one protein; finds the pairs within reach and makes room for them.
 

@@ -32,13 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     from cgloop.data.dataset import DatasetReader
     from cgloop.export.bundle import load_bundle
-    from cgloop.md.evaluate import compile_model
+    from cgloop.md.evaluate import compile_model, run_in_calling_thread
     from cgloop.md.job import Job, make_subject, run_job
 
     config = load_config(given.config)
     job = Job(given.protein, tuple(int(one) for one in given.replicas.split(",")))
     with open(given.out / LOCK, "w") as lock:
         _hold(lock, given.out)
+        run_in_calling_thread()
         bundle = load_bundle(given.bundle)
         compiled = compile_model(bundle.function, bundle.cutoff_A)
         subject = make_subject(config, bundle, compiled, DatasetReader.open(given.dataset), job)

@@ -1,5 +1,7 @@
 """The engine for pre-screening against LAMMPS, step by step, and against the ensembles that it has to sample."""
 
+import h5py
+import MDAnalysis
 import numpy as np
 import pytest
 
@@ -11,8 +13,9 @@ from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.jax_md_engine import Bath, ScanEngine
 from cgloop.md.monitors import Limits, Monitor
 from cgloop.md.recorder import Recorder
+from cgloop.md.run import md_stage
 from cgloop.units import thermal_energy
-from tests.md.model_worlds import protein, system
+from tests.md.model_worlds import config, protein, system
 from tests.md.toy import CUTOFF_A, LENGTH_A, STIFFNESS, STRENGTH, toy_model
 from tests.md.worlds import TEMPERATURE_K, masses_of, run_in_lammps, thermal_velocities
 
@@ -177,3 +180,26 @@ def test_ensemble_of_a_dimer():
         error = values.std(ddof=1) / np.sqrt(n_replicas)
         assert abs(values.mean() - expected) < 4 * error, name
         assert error < 0.03 * expected, name
+
+
+@pytest.mark.slow
+def test_the_same_files_as_lammps(tmp_path, prior_world):
+    """Both stages of dynamics with either engine: the same files, with the same series and frames in them."""
+    out = {}
+    for engine in ("lammps", "jax_md"):
+        out[engine] = tmp_path / engine
+        out[engine].mkdir()
+        md_stage(config(engine=engine, replicas=2), prior_world["export"], prior_world["prep"], out[engine])
+    for stage in ("nvt", "nve"):
+        ours, theirs = (out[engine] / "helix" / stage for engine in ("jax_md", "lammps"))
+        names = {path.name for path in theirs.iterdir()}
+        assert names - {path.name for path in ours.iterdir()} == {"log.lammps"}
+        with h5py.File(ours / "observables.h5") as one, h5py.File(theirs / "observables.h5") as other:
+            assert dict(one.attrs).keys() == dict(other.attrs).keys()
+            for group in other:
+                assert one[group].keys() == other[group].keys()
+                np.testing.assert_array_equal(one[group]["time_ps"], other[group]["time_ps"])
+                assert one[group].attrs["steps_done"] == other[group].attrs["steps_done"]
+                assert abs(one[group]["kinetic"][:].mean() / other[group]["kinetic"][:].mean() - 1.0) < 0.5
+        universes = (MDAnalysis.Universe(at / "topology.pdb", at / "replica_001.dcd") for at in (ours, theirs))
+        assert len({len(universe.trajectory) for universe in universes}) == 1
