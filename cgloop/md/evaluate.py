@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cgloop.md import neighbours
 from cgloop.md.evaluation import N_TERMS, Evaluation
-from cgloop.md.neighbours import DENSE_BEADS, Candidates, all_pairs, listed_pairs, with_edges
+from cgloop.md.neighbours import Candidates, all_pairs, has_all_pairs, listed_pairs, with_edges
 from cgloop.md.system import System
 from cgloop.model.graph import Graph, build_graph
 
@@ -45,10 +46,9 @@ def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
     is listed), largest relative deviation of a bond from its reference, largest force (kcal/mol/Å), and 1 where
     everything is finite.
 
-    `on_replicas` takes positions f32 [R, N, 3], a graph of which the edges do not matter, candidates for them,
-    reference bond lengths, and room for edges of a replica (static: each number is compiled by itself). It lists the
-    pairs within the cutoff itself; its table has one more column, how many there are. Where they are more than the room
-    the results are worthless.
+    `on_replicas` takes positions f32 [R, N, 3], graph and candidates as `with_edges`, reference bond lengths, and room
+    for edges of a replica (static: each number is compiled by itself). It lists the pairs within the cutoff itself; its
+    table has one more column, how many there are. Where they are more than the room the results are worthless.
     """
 
     def function(positions: jax.Array, graph: Graph, bond_mean: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -117,6 +117,7 @@ class ModelEvaluator:
         self._list_room = 0
         self._built: np.ndarray | None = None
         self._graph: Graph | None = None
+        self._graph_key = (0, 0.0)
         self._candidates: Candidates | None = None
         self._bond_mean: Any = np.ones(1, np.float32)
         self.rebuilds = self.repeats = 0
@@ -145,6 +146,7 @@ class ModelEvaluator:
             numbers = np.asarray(table, np.float64)
             if not self.make_room(float(numbers[:, -1].max())):
                 return evaluation_of(forces, numbers)
+            self._prepare(centred)
 
     def arguments(self, positions: Any) -> tuple[Any, Graph, Candidates, Any, int]:
         """What `Compiled.on_replicas` is called with for centred positions, float32 [R, N, 3] Å."""
@@ -177,7 +179,7 @@ class ModelEvaluator:
     @property
     def reach_A(self) -> float:
         """How far a bead may move, its replica's drift apart, before pairs have to be listed anew."""
-        return np.inf if self._system.n_beads <= DENSE_BEADS else 0.5 * self._skin
+        return np.inf if self._system.n_beads <= neighbours.DENSE_BEADS else 0.5 * self._skin
 
     def state(self) -> dict[str, np.ndarray]:
         """The room for pairs, and how often they were listed; for `restore`."""
@@ -202,13 +204,18 @@ class ModelEvaluator:
 
     def _prepare(self, centred: np.ndarray) -> None:
         system, n_replicas = self._system, len(centred)
-        if self._graph is None or len(self._graph.replica_mask) != n_replicas:
-            self._graph = jax.device_put(build_graph(system.residue_type, system.linked, centred, 0.0))
-            if len(system.bond_mean_A):
-                self._bond_mean = jax.device_put(np.tile(system.bond_mean_A, n_replicas).astype(np.float32))
         if self._room is None:
             self._room = edges_per_replica(system, centred, self._compiled.cutoff_A)
-        if system.n_beads <= DENSE_BEADS:
+        reach = np.inf if has_all_pairs(system.n_beads, self._room) else 0.0
+        key = (n_replicas, reach)
+        if self._graph is None or self._graph_key != key:
+            # All pairs or none, wherever the beads are: a place that is not a number would lose its pairs for good.
+            apart = np.broadcast_to(np.arange(3.0 * system.n_beads).reshape(-1, 3), centred.shape)
+            self._graph = jax.device_put(build_graph(system.residue_type, system.linked, apart, reach))
+            self._graph_key = key
+            if len(system.bond_mean_A):
+                self._bond_mean = jax.device_put(np.tile(system.bond_mean_A, n_replicas).astype(np.float32))
+        if system.n_beads <= neighbours.DENSE_BEADS:
             candidates = all_pairs(system.linked)
         else:
             reach = self._compiled.cutoff_A + self._skin

@@ -29,6 +29,11 @@ class Candidates(NamedTuple):
     separation: np.ndarray
 
 
+def has_all_pairs(n_beads: int, room: int) -> bool:
+    """Whether a protein is small and the room of a replica is for all its pairs."""
+    return 1 < n_beads <= DENSE_BEADS and room >= n_beads * (n_beads - 1)
+
+
 def all_pairs(linked: np.ndarray) -> Candidates:
     """All pairs of one protein; linked: bool [N-1], as everywhere."""
     none = np.zeros(0, np.int32)
@@ -60,10 +65,10 @@ def with_edges(
     """A graph with the candidates that are within the cutoff as its edges; traceable.
 
     Each replica has its own `room` places, sorted by receiver, then sender, and padding behind them. With room for all
-    pairs of the protein all are edges, whatever their distance.
+    pairs of a small protein nothing is looked for: they are the edges of the graph already.
 
     Args:
-        graph: of R replicas of N beads, without padding of either; its edges do not matter.
+        graph: of R replicas of N beads, without padding of either; its edges do not matter unless they are all pairs.
         positions: [R, N, 3] Å.
         candidates: of the protein.
         cutoff_A: distance, Å.
@@ -73,15 +78,12 @@ def with_edges(
         the graph, and how many pairs each replica has, int32 [R]. Where that is more than `room` the last are missing.
     """
     n_replicas, n_beads, _ = positions.shape
-    dense = candidates.separation.shape == (n_beads, n_beads) and candidates.senders.ndim == 1
-    if dense and n_beads > 1 and room >= n_beads * (n_beads - 1):
-        near = jnp.broadcast_to(~np.eye(n_beads, dtype=bool), (n_replicas, n_beads, n_beads))
-        apart = np.flatnonzero(~np.eye(n_beads, dtype=bool))
-        place = jnp.broadcast_to(jnp.asarray(apart, jnp.int32), (n_replicas, len(apart)))
-    else:
-        near = _near(positions, candidates, cutoff_A, dense)
-        place = jax.vmap(lambda row: jnp.nonzero(row, size=room, fill_value=0)[0])(near.reshape(n_replicas, -1))
-        place = place.astype(jnp.int32)
+    if has_all_pairs(n_beads, room):
+        return graph, jnp.full(n_replicas, room, jnp.int32)
+    dense = candidates.senders.ndim == 1
+    near = _near(positions, candidates, cutoff_A, dense)
+    place = jax.vmap(lambda row: jnp.nonzero(row, size=room, fill_value=0)[0])(near.reshape(n_replicas, -1))
+    place = place.astype(jnp.int32)
     found = near.reshape(n_replicas, -1).sum(axis=1, dtype=jnp.int32)
     filled = jnp.arange(place.shape[1], dtype=jnp.int32) < found[:, None]
     if dense:

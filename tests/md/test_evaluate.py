@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from cgloop.md import evaluate as module
+from cgloop.md import neighbours as module
 from cgloop.md.evaluate import ModelEvaluator, compile_model, edges_per_replica
 from cgloop.md.neighbours import all_pairs, listed_pairs, with_edges
 from cgloop.model.graph import build_graph, pad_graph
@@ -65,8 +65,10 @@ def test_not_finite_in_one_replica_stays_there():
     one, frames = system(10), frames_of(10, 3)
     broken = frames.copy()
     broken[1, 4] = np.nan
-    result = ModelEvaluator(COMPILED, one, 2.0)(broken)
+    evaluator = ModelEvaluator(COMPILED, one, 2.0)
+    result = evaluator(broken)
     assert result.finite.tolist() == [True, False, True]
+    assert_exact(evaluator(frames), one, frames)
     good = ModelEvaluator(COMPILED, one, 2.0)(frames)
     for row in (0, 2):
         np.testing.assert_array_equal(result.forces[row], good.forces[row])

@@ -7,7 +7,7 @@ import pytest
 
 from cgloop.errors import Interrupted
 from cgloop.interrupt import clear_stop, request_stop
-from cgloop.md import evaluate as module
+from cgloop.md import neighbours as module
 from cgloop.md.coupling import Coupling
 from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.jax_md_engine import Bath, ScanEngine
