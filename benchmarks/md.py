@@ -43,7 +43,7 @@ from cgloop.md.observables import ObservablesWriter, StageInfo
 from cgloop.md.recorder import Recorder
 from cgloop.md.session import Session
 from cgloop.md.system import System
-from cgloop.md.thermostat import Langevin, maxwell_velocities
+from cgloop.md.thermostat import Langevin, half_kick, maxwell_velocities
 from cgloop.md.trajectory import TrajectoryWriter
 from cgloop.model.graph import Graph, build_graph
 from cgloop.model.hybrid import Model, Params, build_model, energy_and_forces, init_params
@@ -137,7 +137,7 @@ class Loop:
                 clock.timestep_fs,
             ),
             monitor=Monitor(limits_of(CONFIG.monitors, TEMPERATURE_K, dof), clock.timestep_fs, n_replicas),
-            recorder=Recorder(CONFIG.crash_frames, n_replicas, n_beads),
+            recorder=Recorder(CONFIG.crash_frames, n_replicas, n_beads, half_kick(system.masses, clock.timestep_fs)),
             observers=(observables.observe, trajectory.observe),
         )  # fmt: skip
         write_data_file(folder / "system.data", system.residue_type, world.positions, world.velocities)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cgloop.export.bundle import load_bundle
-from cgloop.md import evaluate as module
+from cgloop.md import neighbours as module
 from cgloop.md.evaluate import ModelEvaluator, compile_model, evaluate_graph
 from cgloop.md.parity_cases import Reference
 from cgloop.model.graph import build_graph, pad_graph
@@ -57,7 +57,7 @@ def test_no_bonds(compiled):
 
 def test_no_pairs(compiled, monkeypatch):
     """Two beads that lose sight of each other: the list is made anew, and is empty."""
-    monkeypatch.setattr(module, "ALL_PAIRS_BEADS", 1)
+    monkeypatch.setattr(module, "DENSE_BEADS", 1)
     one, near = unlinked(2), frames_of(2, 1)
     far = near + np.array([[0.0, 0.0, 0.0], [3.0 * CUTOFF_A, 0.0, 0.0]])
     evaluator = ModelEvaluator(compiled, one, 2.0)
