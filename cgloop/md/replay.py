@@ -30,7 +30,7 @@ from cgloop.md.crash_files import (
     write_datasets,
     write_frames,
 )
-from cgloop.md.evaluate import ALL_PAIRS_BEADS, ModelEvaluator, compile_model
+from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.evaluation import Evaluation
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, offending_beads
@@ -297,11 +297,6 @@ def _cautions(record: Record, bundle: Bundle, same: bool) -> list[str]:
     for name in sorted(set(now) | set(record.versions)):
         if now.get(name) != record.versions.get(name):
             found.append(f"{name} was {record.versions.get(name, 'not there')} and is {now.get(name, 'not there')}")
-    if record.system.n_beads > ALL_PAIRS_BEADS:
-        found.append(
-            "where the pairs of a large protein stand in the list depends on the other replicas, and sums over them "
-            "can be rounded differently"
-        )
     return found
 
 

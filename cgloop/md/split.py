@@ -6,11 +6,13 @@ from functools import partial
 import jax
 import numpy as np
 
-from cgloop.md.evaluate import ALL_PAIRS_BEADS
 from cgloop.md.system import System, TermForces
 from cgloop.model.graph import CapacityError, build_graph
 from cgloop.model.hybrid import Model, Params, term_forces
 from cgloop.model.terms import TERM_NAMES
+
+ALL_PAIRS_BEADS = 32
+"""Up to this size all pairs are listed: most are within reach anyway."""
 
 BEADS_AT_ONCE = 512
 
