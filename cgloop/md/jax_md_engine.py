@@ -118,6 +118,11 @@ class ScanEngine:
         """The model at the step that is being shown to the coupling, or at positions [R, N, 3] of its own."""
         return self._model(positions) if self._given is None else self._given
 
+    @property
+    def rebuilds(self) -> int:
+        """How often the model has listed pairs."""
+        return self._model.rebuilds
+
     def state(self) -> dict[str, np.ndarray]:
         """Of the model; for `restore`."""
         return self._model.state()
