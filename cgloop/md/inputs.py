@@ -83,7 +83,12 @@ def split_runs(commands: str) -> list[str | int]:
 
 
 def write_data_file(
-    path: Path, types: np.ndarray, positions_A: np.ndarray, velocities: np.ndarray, masses: Sequence[float] = ()
+    path: Path,
+    types: np.ndarray,
+    positions_A: np.ndarray,
+    velocities: np.ndarray,
+    masses: Sequence[float] = (),
+    items: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """A LAMMPS data file (atom_style molecular) of replicas of one protein.
 
@@ -93,6 +98,7 @@ def write_data_file(
         positions_A: [R, N, 3], Å; molecule id is replica + 1.
         velocities: [R, N, 3], Å/fs. Written, as the positions, so that reading gives back the same numbers.
         masses: of the 20 types, g/mol; default: residue masses.
+        items: sections `Bonds`, `Angles`, `Dihedrals`: int [M, 1 + 2…4], type from 1 and beads of one replica from 0.
     """
     n_replicas, n_beads = positions_A.shape[:2]
     masses = tuple(masses) or tuple(residue.mass for residue in RESIDUES)
@@ -103,6 +109,7 @@ def write_data_file(
         "",
         f"{n_replicas * n_beads} atoms",
         f"{len(masses)} atom types",
+        *_counts(items or {}, n_replicas),
         *edges,
         "",
         "Masses",
@@ -118,4 +125,18 @@ def write_data_file(
         lines.append(f"{atom + 1} {replica + 1} {int(types[bead]) + 1} {x!r} {y!r} {z!r}")
     lines += ["", "Velocities", ""]
     lines += [f"{i + 1} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(velocities.reshape(-1, 3).tolist())]
+    for section, table in (items or {}).items():
+        lines += ["", section, ""]
+        shift = n_beads * np.arange(n_replicas)[:, None, None] + 1
+        beads = (table[None, :, 1:] + shift).reshape(-1, table.shape[1] - 1).tolist()
+        kinds = np.tile(table[:, 0], n_replicas).tolist()
+        lines += [f"{i + 1} {kind} {' '.join(map(str, beads[i]))}" for i, kind in enumerate(kinds)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _counts(items: Mapping[str, np.ndarray], n_replicas: int) -> list[str]:
+    lines = []
+    for section, table in items.items():
+        name = section.lower()
+        lines += [f"{n_replicas * len(table)} {name}", f"{int(table[:, 0].max())} {name.removesuffix('s')} types"]
+    return lines

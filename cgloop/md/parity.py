@@ -2,10 +2,12 @@
 
 What is compared is what LAMMPS would integrate: its force array and its potential energy. The reference is the
 energy function of `cgloop.model` with the parameters of the training, in float32, on a graph without skin or padding.
+The prior terms of the artifact are compared with LAMMPS's own styles, too.
 """
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,18 @@ from cgloop.export.bundle import load_bundle, read_trained
 from cgloop.interrupt import check_stop
 from cgloop.md.evaluate import compile_model
 from cgloop.md.parity_cases import CASES, Difference, Reference, compare, make_setup
+from cgloop.md.parity_causes import explain
+from cgloop.md.parity_native import NATIVE_CASES, NativePrior, compare_native
 from cgloop.md.system import System, least_seen, spread
-from cgloop.model.hybrid import Params, flatten_params
+from cgloop.model.hybrid import Model, Params, flatten_params
 from cgloop.progress import progress
 from cgloop.stages import write_json
 from cgloop.units import thermal_energy
 
 log = logging.getLogger("cgloop.md")
+
+EXPLAINED = ("held-out", "perturbed", *NATIVE_CASES)
+"""Cases whose forces are compared with those of a model that is changed on purpose, to name the cause."""
 
 MAX_PROTEINS = 3
 """Proteins whose frames are used, from the smallest to the largest: each size is compiled several times."""
@@ -83,7 +90,8 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
     proteins = load_frames(config, reader)
     rows: list[Row] = []
     precision: list[float] = []
-    with progress("md parity", len(proteins) * len(CASES), "cases") as bar:
+    native = NATIVE_CASES if bundle.model.has_prior else {}
+    with progress("md parity", len(proteins) * (len(CASES) + len(native)), "cases") as bar:
         for frames in proteins:
             reference = Reference(model, params, frames.system)
             precision.append(single_precision_error(reference, frames.positions[0]))
@@ -93,9 +101,29 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
                 found = compare(setup, reference.of(setup.system), thermal_energy(bundle.temperature_K))
                 rows += [Row(case, frames, difference) for difference in found]
                 bar.advance(1, case=case)
+            prior = NativePrior(bundle.model, bundle.params, compiled, frames.system) if native else None
+            for case in native:
+                check_stop()
+                assert prior is not None
+                kT = thermal_energy(bundle.temperature_K)
+                rows += [
+                    Row(case, frames, difference)
+                    for difference in compare_native(case, prior, frames.positions, config.run.seed, kT)
+                ]
+                bar.advance(1, case=case)
     same = same_parameters(params, bundle.params)
     result = {
-        **judge(rows, config.parity.force_limit, config.parity.energy_limit, same),
+        **judge(
+            rows,
+            config.parity.force_limit,
+            config.parity.energy_limit,
+            same,
+            {**CASES, **native},
+            lambda row: (
+                explain_row(row, model, params) if row.case in CASES else explain_row(row, bundle.model, bundle.params)
+            ),
+        ),
+        "skipped": {} if native else dict.fromkeys(NATIVE_CASES, "there is no prior"),
         "frames": sum(len(frames.positions) for frames in proteins),
         "proteins": [frames.system.name for frames in proteins],
         "same_parameters": same,
@@ -138,7 +166,14 @@ def same_parameters(first: Params, second: Params) -> bool:
     return flat[0].keys() == flat[1].keys() and all(np.array_equal(flat[0][k], flat[1][k]) for k in flat[0])
 
 
-def judge(rows: list[Row], force_limit: float, energy_limit: float, same: bool) -> dict[str, Any]:
+def judge(
+    rows: list[Row],
+    force_limit: float,
+    energy_limit: float,
+    same: bool,
+    asked: Mapping[str, str] = CASES,
+    explained: Callable[[Row], str | None] = lambda _row: None,
+) -> dict[str, Any]:
     """Contents of `parity.json`: the largest differences, case by case, and the verdict.
 
     Args:
@@ -146,16 +181,22 @@ def judge(rows: list[Row], force_limit: float, energy_limit: float, same: bool) 
         force_limit: for the largest difference of a force component over the RMS force of the case.
         energy_limit: for the energy difference over max(|energy|, N kT).
         same: whether the bundle's parameters are those of the training.
+        asked: the cases, and what each most likely means.
+        explained: what the numbers of a row say about the cause; None: nothing.
     """
-    cases = []
-    for name in CASES:
-        cases.append(_judge_case(name, [row for row in rows if row.case == name], force_limit, energy_limit))
+    cases, shown = [], {}
+    for name in asked:
+        case, shown[name] = _judge_case(name, [row for row in rows if row.case == name], force_limit, energy_limit)
+        cases.append(case)
     failed = [case for case in cases if case["verdict"] == "fail"]
-    if failed:
-        cause = CASES[failed[0]["name"]] if same else "the bundle holds other parameters than the training"
-        failed[0]["likely_cause"] = cause
-        for case in failed[1:]:
-            case["likely_cause"] = f"as in case `{failed[0]['name']}`, or: {CASES[case['name']]}"
+    for number, case in enumerate(failed):
+        name, row = case["name"], shown[case["name"]]
+        if not same and name in CASES:
+            case["likely_cause"] = "the bundle holds other parameters than the training"
+        elif number and name in CASES:
+            case["likely_cause"] = f"as in case `{failed[0]['name']}`, or: {asked[name]}"
+        else:
+            case["likely_cause"] = (row and explained(row)) or asked[name]
     return {
         "force": {"value": max(c["max_force_difference_over_rms"] for c in cases), "limit": force_limit},
         "energy": {"value": max(c["energy_difference_relative"] for c in cases), "limit": energy_limit},
@@ -164,10 +205,30 @@ def judge(rows: list[Row], force_limit: float, energy_limit: float, same: bool) 
     }
 
 
-def _judge_case(name: str, rows: list[Row], force_limit: float, energy_limit: float) -> dict[str, Any]:
+def explain_row(row: Row, model: Model, params: Params) -> str | None:
+    """What the forces of one comparison say about the cause of their difference; None: nothing."""
+    difference = row.difference
+    return (
+        explain(
+            model,
+            params,
+            row.frames.system,
+            difference.positions,
+            difference.expected + difference.forces,
+            difference.term,
+        )
+        if row.case in EXPLAINED
+        else None
+    )
+
+
+def _judge_case(
+    name: str, rows: list[Row], force_limit: float, energy_limit: float
+) -> tuple[dict[str, Any], Row | None]:
+    """The numbers of a case, and the row that is shown."""
     if not rows:
         nothing = {"max_force_difference_over_rms": np.inf, "energy_difference_relative": np.inf}
-        return {"name": name, **nothing, "verdict": "fail"}
+        return {"name": name, **nothing, "verdict": "fail"}, None
     rms = float(np.sqrt(np.mean([row.difference.force_square for row in rows])))
     worst_force, worst_energy = max(rows, key=lambda row: row.largest), max(rows, key=lambda row: row.energy)
     force = worst_force.largest / rms if rms > 0 else worst_force.largest
@@ -188,7 +249,7 @@ def _judge_case(name: str, rows: list[Row], force_limit: float, energy_limit: fl
         "residue": shown.frames.system.residue_label(bead),
         "term": shown.difference.term,
         "verdict": "pass" if passed else "fail",
-    }
+    }, shown
 
 
 def _tell(result: dict[str, Any]) -> None:

@@ -89,7 +89,9 @@ class Difference:
 
     Attributes:
         frame: index of the frame.
+        positions: [N, 3] Å, natural order.
         forces: [N, 3] kcal/mol/Å.
+        expected: [N, 3] kcal/mol/Å, the reference's forces.
         force_square: mean square of the reference's force components.
         energy: kcal/mol; of all replicas together where several ran at once.
         energy_scale: the larger of the energy's magnitude and N kT, kcal/mol.
@@ -97,7 +99,9 @@ class Difference:
     """
 
     frame: int
+    positions: np.ndarray
     forces: np.ndarray
+    expected: np.ndarray
     force_square: float
     energy: float
     energy_scale: float
@@ -214,6 +218,8 @@ def compare(setup: Setup, reference: Callable[..., tuple[np.ndarray, np.ndarray]
                 terms = np.abs(probe.evaluation.terms[row] - expected_terms)
                 yield Difference(
                     frame=int(i),
+                    positions=setup.frames[i],
+                    expected=expected_forces,
                     forces=forces[row][natural] - expected_forces,
                     force_square=float(np.mean(expected_forces**2)),
                     energy=energy - energy_expected,

@@ -141,6 +141,11 @@ class Session:
             kept, self._error = self._error, None
             raise kept
 
+    def command_in(self, folder: Path, text: str) -> None:
+        """Execute commands whose paths are relative to a folder. Raises as `command`."""
+        with contextlib.chdir(folder):
+            self.command(text)
+
     def run_script(
         self,
         script: Path,
@@ -167,8 +172,8 @@ class Session:
             and as `command`.
         """
         head, tail = split_script(script.read_text(encoding="utf-8"), script)
-        with contextlib.chdir(script.parent), _naming(script):
-            self.command(head)
+        with _naming(script):
+            self.command_in(script.parent, head)
         self.attach(force)
         if start is not None:
             self._restore(start)
@@ -214,14 +219,18 @@ class Session:
         if not np.array_equal(ids, np.arange(1, n + 1)):
             raise ValueError("beads are not in the order of their ids: `atom_modify sort 0 0` is missing")
         self._force, self._n_atoms = force, n
-        self._box_A = float(self._lammps.extract_global("boxxhi") - self._lammps.extract_global("boxxlo"))
+        self._box_A = self._box_edge()
         self._lammps.set_fix_external_callback("model", self._callback, None)
 
     def atoms(self) -> Atoms:
         """The atoms' arrays as they are now; valid until the next command."""
         n = self._lammps.extract_global("nlocal")
         get = self._lammps.numpy.extract_atom
-        return Atoms(get("x", _DOUBLE_2D, n, 3), get("v", _DOUBLE_2D, n, 3), get("image", _INT_1D, n, 1), self._box_A)
+        images = get("image", _INT_1D, n, 1)
+        return Atoms(get("x", _DOUBLE_2D, n, 3), get("v", _DOUBLE_2D, n, 3), images, self._box_edge())
+
+    def _box_edge(self) -> float:
+        return float(self._lammps.extract_global("boxxhi") - self._lammps.extract_global("boxxlo"))
 
     def total_forces(self) -> np.ndarray:
         """Forces [n, 3] that LAMMPS integrates, kcal/mol/Å; a copy."""

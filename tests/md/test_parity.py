@@ -15,6 +15,7 @@ from cgloop.md.evaluate import compile_model
 from cgloop.md.evaluation import N_TERMS
 from cgloop.md.parity import Frames, Row, judge, parity_stage
 from cgloop.md.parity_cases import CASES, compare, make_setup, relabel
+from cgloop.md.parity_native import NATIVE_CASES
 from cgloop.model.graph import build_graph
 from cgloop.model.topology import build_topology
 from tests.md.model_worlds import config, protein, small_painn, system, write_world
@@ -30,7 +31,11 @@ def test_a_sound_bundle_passes(world, tmp_path):
     assert result["verdict"] == "pass"
     assert result["frames"] == 4
     assert result["same_parameters"]
-    assert [case["name"] for case in result["cases"]] == list(CASES)
+    assert [case["name"] for case in result["cases"]] == [*CASES, *NATIVE_CASES]
+    assert result["skipped"] == {}
+    native = [case for case in result["cases"] if case["name"] in NATIVE_CASES]
+    assert all(0 < case["max_force_difference_over_rms"] < 2e-5 for case in native)
+    assert all(case["energy_difference_relative"] < 2e-6 for case in native)
     assert 0 < result["force"]["value"] < 2e-5
     assert result["energy"]["value"] < 2e-6
     assert 0 < result["single_precision_force_error"] < 1e-4
