@@ -6,7 +6,6 @@ explains nearly all of the difference, so that a cause is never named without ev
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -73,8 +72,11 @@ def _one_hot(term: str) -> np.ndarray:
     return np.array([name == term for name in PRIOR_TERM_NAMES], float)
 
 
+# Parameters are an argument: weights of single terms need no compilation of their own.
+_energy_and_forces = jax.jit(energy_and_forces, static_argnums=0)
+
+
 def _forces_of(model: Model, params: Params) -> ForcesOf:
-    function = jax.jit(partial(energy_and_forces, model, params))
 
     def forces(positions: np.ndarray, system: System, cutoff_A: float) -> np.ndarray:
         n = system.n_beads
@@ -82,7 +84,8 @@ def _forces_of(model: Model, params: Params) -> ForcesOf:
         bonds, angles, dihedrals = (max(1, n - size) for size in (1, 2, 3))
         with jax.enable_x64(True):
             padded = pad_graph(graph, bonds=bonds, angles=angles, dihedrals=dihedrals)
-            return np.asarray(function(jnp.asarray(positions, jnp.float64), padded)[1])
+            doubles = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+            return np.asarray(_energy_and_forces(model, doubles, jnp.asarray(positions, jnp.float64), padded)[1])
 
     return forces
 
@@ -99,6 +102,8 @@ def _explain(
     def confirmed(rival: np.ndarray) -> bool:
         return bool(np.abs(found - rival).max() <= EXPLAINED * size)
 
+    if confirmed(np.zeros_like(expected)):
+        return "topology: the forces are zero, nothing of this acts at all"
     for name, types in type_orders(system):
         if confirmed(forces_of(positions, replace(system, residue_type=types), cutoff_A)):
             return f"type order: beads have the types of {name}"
@@ -158,7 +163,7 @@ def _cutoff(
     inside = np.sort(distance[distance < cutoff_A])[::-1]
     for nearer, farther in list(zip(inside[1:], inside, strict=False))[:MAX_CUTOFFS]:
         if confirmed(forces_of(positions, system, 0.5 * (nearer + farther))):
-            return f"cutoff: pairs beyond {nearer:.2f} Å are missing, of {cutoff_A:g} Å"
+            return f"cutoff: pairs from {farther:.2f} Å on are missing, of {cutoff_A:g} Å"
     return None
 
 

@@ -70,7 +70,7 @@ class NativePrior:
 
 
 def compare_native(case: str, prior: NativePrior, frames: np.ndarray, seed: int, kT: float) -> list[Difference]:
-    """LAMMPS's styles minus the artifact's prior: for each frame every term, and all of them together.
+    """LAMMPS's styles minus the artifact's prior, for each frame and term; and all styles at once minus their sum.
 
     Args:
         case: of `NATIVE_CASES`.
@@ -84,14 +84,18 @@ def compare_native(case: str, prior: NativePrior, frames: np.ndarray, seed: int,
         random = np.random.Generator(np.random.Philox(seed))
         frames = frames + PERTURBATION_A * random.standard_normal(frames.shape)
     expected = [prior.expected(frame) for frame in frames]
-    together = [forces.sum(axis=0) for forces, _ in expected]
+    square = [float(np.mean(forces.sum(axis=0) ** 2)) for forces, _ in expected]
+    sums = [(np.zeros_like(frame), 0.0) for frame in frames]
     found = []
     for number, (term, probe) in enumerate(prior.probes()):
         with probe:
             for index, (frame, (forces, energies)) in enumerate(zip(frames, expected, strict=True)):
-                of_term = together[index] if term == TOGETHER else forces[number]
-                energy = float(energies.sum() if term == TOGETHER else energies[number])
                 theirs, their_energy = probe(frame)
+                if term == TOGETHER:
+                    of_term, energy = sums[index]
+                else:
+                    of_term, energy = forces[number], float(energies[number])
+                    sums[index] = sums[index][0] + theirs, sums[index][1] + their_energy
                 found.append(
                     Difference(
                         frame=index,
@@ -99,7 +103,7 @@ def compare_native(case: str, prior: NativePrior, frames: np.ndarray, seed: int,
                         forces=theirs - of_term,
                         expected=of_term,
                         # A small term is held against the whole prior, as in the sum of forces that acts.
-                        force_square=float(np.mean(together[index] ** 2)),
+                        force_square=square[index],
                         energy=their_energy - energy,
                         energy_scale=max(abs(energy), prior.system.n_beads * kT),
                         term=term,
