@@ -1,9 +1,9 @@
 """The external engine: rendered scripts under an `lmp` of the user's, one process and one replica a run.
 
-Nothing of ours runs inside that process, so no step is watched while it is done. A crash is told from the exit code, the
-log and the thermo table, and then the run is repeated from its last restart file with every step written out: there the
-limits of the monitors are judged step by step, as they are in-process. Random numbers of `fix langevin` are not in a
-restart file; a repeated NVT run meets other ones, and may not break where the first one did.
+Nothing of ours runs inside that process, so no step is watched while it is done. A crash is told from the exit code,
+the log and the thermo table, and then the run is repeated from its last restart file with every step written out: there
+the limits of the monitors are judged step by step, as they are in-process. Random numbers of `fix langevin` are not in
+a restart file; a repeated NVT run meets other ones, and may not break where the first one did.
 """
 
 import logging
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from cgloop.errors import UserError
 from cgloop.interrupt import stop_requested
 from cgloop.md.external_dump import Dense, first_violation, read_dense
 from cgloop.md.external_log import Log, read_log, reason_of
-from cgloop.md.monitors import Limits
+from cgloop.md.monitors import Limits, Violation
 from cgloop.md.recorder import Clock
 from cgloop.md.system import System
 
@@ -30,6 +30,10 @@ log = logging.getLogger("cgloop.md")
 
 LOG, OUTPUT, DENSE, REPLAY = "log.lammps", "output.txt", "dense.dump", "replay"
 RESTARTS = ("restart.a", "restart.b")
+LAST_RESTART = "last.restart"
+MAX_DENSE_STEPS = 100_000
+"""Repetitions from the start are not longer: every step is written as text."""
+
 GRACE_S = 10.0
 """Time that a process gets to end after SIGTERM."""
 
@@ -43,8 +47,8 @@ class Outcome:
     Attributes:
         survived: all steps were done, and nothing in the log speaks against it.
         steps_asked, steps_done: of the run; the second from the thermo table.
-        limit: why it ended, "" if it survived: a limit of the monitors, or `lost-atoms`, `missing-atoms`, `lammps-error`,
-            `missing-plugin`, `out-of-memory`, `killed`, `time-limit`, `interrupted`, `incomplete`.
+        limit: why it ended, "" if it survived: a limit of the monitors, or `lost-atoms`, `missing-atoms`,
+            `lammps-error`, `missing-plugin`, `out-of-memory`, `killed`, `time-limit`, `interrupted`, `incomplete`.
         value, threshold: of the limit; NaN where it has no number.
         message: LAMMPS's or the system's words.
         crash_step: step at which the limit was broken, counted from the start; None if it is not known.
@@ -125,7 +129,7 @@ def run_external(
 def execute(
     lmp: Sequence[str], folder: Path, script: str, variables: Mapping[str, object], timeout_s: float | None
 ) -> Ended:
-    """Run one process to its end; a request to stop is passed on to it as SIGTERM. Raises UserError as `run_external`."""
+    """Run one process to its end; a request to stop is passed on as SIGTERM. Raises UserError as `run_external`."""
     arguments = [*lmp, "-in", script, "-log", LOG, "-screen", "none", "-nocite"]
     for name, value in variables.items():
         arguments += ["-var", name, f"{value:.12g}" if isinstance(value, float) else str(value)]
@@ -222,34 +226,59 @@ def _repeated(
     lmp: Sequence[str], folder: Path, script: str, system: System, clock: Clock, limits: Limits,
     given: Mapping[str, object], outcome: Outcome, timeout_s: float | None,
 ) -> Outcome:  # fmt: skip
-    """Repeat a crashed run from its last restart with every step written out."""
+    """Repeat the end of a crashed run with every step written out.
+
+    From the newest restart file that was written before a limit was broken: a run that goes on behind its crash writes
+    restart files there, too. From the start if there is none and the crash came early.
+    """
+    known = outcome.thermo["Step"].astype(int).tolist()
+    last = outcome.crash_step if outcome.crash_step is not None else outcome.steps_done
+    rows_apart = known[1] - known[0] if len(known) > 1 else outcome.steps_asked
+    end = min(outcome.steps_asked, last + rows_apart)
+    written = [path for name in RESTARTS if (path := folder / name).is_file()]
+    starts: list[Path | None] = [*sorted(written, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+    if end <= MAX_DENSE_STEPS:
+        starts.append(None)
+    for start in starts:
+        replay = _replay_folder(folder, start)
+        variables = {**given, "dense_every": 1, "thermo_every": 1, "steps": end - clock.equilibration_steps}
+        if script != "plain_nvt.in":
+            variables["steps"] = end
+        if start is not None:
+            variables["restart_file"] = LAST_RESTART
+        execute(lmp, replay, script, variables, timeout_s)
+        dense = read_dense(replay / DENSE, system.n_beads)
+        if dense is None:
+            continue
+        found = first_violation(dense, system, limits, clock.timestep_fs)
+        if found is not None and found[0] == 0 and start is not None:
+            continue
+        return _with_dense(outcome, dense, replay / DENSE, found)
+    return outcome
+
+
+def _replay_folder(folder: Path, restart: Path | None) -> Path:
+    """A fresh folder with the inputs of a run, and the restart file to begin with."""
     replay = folder / REPLAY
     shutil.rmtree(replay, ignore_errors=True)
     replay.mkdir()
     for path in folder.iterdir():
         if path.suffix in (".in", ".table", ".data", ".ptb"):
             shutil.copyfile(path, replay / path.name)
-    variables = {**given, "dense_every": 1, "thermo_every": 1}
-    written = [path for name in RESTARTS if (path := folder / name).is_file()]
-    if written:
-        latest = max(written, key=lambda path: path.stat().st_mtime_ns)
-        shutil.copyfile(latest, replay / "last.restart")
-        variables["restart_file"] = "last.restart"
-    execute(lmp, replay, script, variables, timeout_s)
-    path = replay / DENSE
-    dense = read_dense(path, system.n_beads)
-    if dense is None:
-        return outcome
-    found = first_violation(dense, system, limits, clock.timestep_fs)
-    changes: dict[str, object] = {"dense": dense, "dense_path": path, "reproduced": found is not None}
-    if found is not None:
-        row, violation = found
-        changes |= {
-            "dense": dense.until(row), "limit": violation.limit, "value": violation.value,
-            "threshold": violation.threshold, "crash_step": int(dense.step[row]),
-            "steps_done": max(0, int(dense.step[row]) - 1),
-        }  # fmt: skip
-    return Outcome(**{**vars(outcome), **changes})  # type: ignore[arg-type]
+    if restart is not None:
+        shutil.copyfile(restart, replay / LAST_RESTART)
+    return replay
+
+
+def _with_dense(outcome: Outcome, dense: Dense, path: Path, found: tuple[int, Violation] | None) -> Outcome:
+    """The outcome with what its repetition showed."""
+    if found is None:
+        return replace(outcome, dense=dense, dense_path=path)
+    row, violation = found
+    return replace(
+        outcome, dense=dense.until(row), dense_path=path, reproduced=True, limit=violation.limit, value=violation.value,
+        threshold=violation.threshold, crash_step=int(dense.step[row]), steps_done=max(0, int(dense.step[row]) - 1),
+    )  # fmt: skip
 
 
 def _tail(path: Path, n_bytes: int = 300) -> str:

@@ -115,8 +115,8 @@ def convert_outputs(
 ) -> float:
     """Write `observables.h5` and the replica's DCD, as the in-process engine does, from what an external run left.
 
-    Rows are taken at the frames of the trajectory; energies of terms, distances and forces there are those of `evaluate`,
-    the kinetic energy is LAMMPS's.
+    Rows are taken at the frames of the trajectory; energies of terms, distances and forces are those of `evaluate`, the
+    kinetic energy is LAMMPS's.
 
     Args:
         folder: of the run, with `trajectory.dcd`.

@@ -1,8 +1,8 @@
 """Inputs for a plain `lmp`: a folder that runs where there is no Python, one replica a run.
 
-The prior is LAMMPS's own styles. A network is `pair_style chemtrain_deploy` where the bundle has `model.ptb`, which needs
-an `lmp` with chemtrain-deploy's plugin. Its arguments are those of the plugin's documentation (pjrt device, fraction of
-the device's memory; model, and by how much more atoms and edges than at first there is room for).
+The prior is LAMMPS's own styles. A network is `pair_style chemtrain_deploy` where the bundle has `model.ptb`; that
+needs an `lmp` with chemtrain-deploy's plugin. Its arguments are those of the plugin's documentation: pjrt device and
+fraction of its memory; model, and how many times the atoms and edges of the beginning there is room for.
 """
 
 import logging
