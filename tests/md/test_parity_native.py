@@ -101,8 +101,8 @@ FAULTS = {
     "a dihedral missing": (made(change=without_second_dihedral), "dihedral", "topology: only 4 of 20 beads differ"),
     "exclusions": (
         made(change=lambda s: replace(s, commands=s.commands.replace("0.0 1.0 1.0", "0.0 0.0 0.0"))),
-        "repulsion",
-        NATIVE_CASES["native styles"],
+        "electrostatics",
+        "topology: only ",
     ),
 }
 
@@ -118,7 +118,7 @@ def test_faults_are_found_and_named(prior, monkeypatch, name):
     case = result["cases"][0]
     assert case["verdict"] == "fail"
     assert case["frame"].startswith("test, frame ")
-    assert case["term"] == term or name == "exclusions"
+    assert case["term"] == term
     assert case["likely_cause"].startswith(words), case["likely_cause"]
 
 
