@@ -143,10 +143,8 @@ def convert_outputs(
             "frames without energies", where=folder, remedy="write the thermo output at every frame (`thermo_every`)"
         )
     worst = 0.0
-    with (
-        ObservablesWriter(out / "observables.h5", info, [replica], every) as observables,
-        TrajectoryWriter(out, clock, [replica], system.n_beads, every) as trajectory,
-    ):
+    observables = ObservablesWriter(out / "observables.h5", info, [replica], every)
+    with TrajectoryWriter(out, clock, [replica], system.n_beads, every) as trajectory:
         for step, frame in zip(steps.tolist(), frames.astype(float), strict=True):
             row, evaluation = row_of[step], evaluate(frame[None])
             kinetic = np.array([thermo["KinEng"][row]])
@@ -159,7 +157,7 @@ def convert_outputs(
             energy = float(thermo["PotEng"][row])
             scale = max(abs(energy), system.n_beads * KB * info.temperature_K)
             worst = max(worst, abs(energy - float(evaluation.energies[0])) / scale)
-        observables.finish({replica: outcome})
+    observables.finish({replica: outcome})
     return worst
 
 

@@ -108,7 +108,9 @@ def write_plain_inputs(
         words = ""
     with open(folder / COMMANDS, "a", encoding="ascii") as file:
         file.write(words)
-    write_data_file(folder / DATA_FILE, system.residue_type, positions[None], velocities[None], items=styles.items)
+    write_data_file(
+        folder / DATA_FILE, system.residue_type, positions[None], velocities[None], system.type_masses, styles.items
+    )
     setup = find_template(SETUP)
     values = {"ghost_A": GHOSTS_A, "skin_A": SKIN_A}
     (folder / SETUP).write_text(render(setup.read_text(encoding="utf-8"), values, setup), encoding="utf-8")
