@@ -47,8 +47,8 @@ class Outcome:
     Attributes:
         survived: all steps were done, and nothing in the log speaks against it.
         steps_asked, steps_done: of the run; the second from the thermo table.
-        limit: why it ended, "" if it survived: a limit of the monitors, or `lost-atoms`, `missing-atoms`,
-            `lammps-error`, `missing-plugin`, `out-of-memory`, `killed`, `time-limit`, `interrupted`, `incomplete`.
+        limit: why it ended, "" if it survived: a limit of the monitors, one of `cgloop.md.ending.FAILURES`,
+            `missing_plugin`, or `interrupted`.
         value, threshold: of the limit; NaN where it has no number.
         message: LAMMPS's or the system's words.
         crash_step: step at which the limit was broken, counted from the start; None if it is not known.
@@ -81,7 +81,7 @@ class Ended:
     seconds: float
 
 
-NOT_REPEATED = ("interrupted", "time-limit", "missing-plugin", "out-of-memory")
+NOT_REPEATED = ("interrupted", "timeout", "missing_plugin", "out_of_memory")
 """Ends that say nothing about the dynamics, or would come again in the same way."""
 
 
@@ -146,7 +146,7 @@ def execute(
                 if stop_requested():
                     stopped = "interrupted"
                 elif timeout_s is not None and time.monotonic() - began > timeout_s:
-                    stopped = "time-limit"
+                    stopped = "timeout"
                 if stopped:
                     break
                 time.sleep(_POLL_S)
@@ -187,7 +187,7 @@ def judge_run(ended: Ended, text: Log, steps: int, system: System, limits: Limit
         return outcome(ended.stopped, f"ended after {ended.seconds:.1f} s")
     broken = _thermo_violation(thermo, system, limits)
     reason = reason_of(text.errors)
-    if broken is not None and reason in (None, "lammps-error", "lost-atoms", "missing-atoms", "non-finite"):
+    if broken is not None and reason in (None, "engine_error", "lost_atoms", "non-finite"):
         limit, value, threshold, step = broken
         message = text.errors[0] if text.errors else f"at step {step}"
         return outcome(limit, message, value=value, threshold=threshold, crash_step=step)
@@ -196,9 +196,9 @@ def judge_run(ended: Ended, text: Log, steps: int, system: System, limits: Limit
     if ended.code:
         number = -ended.code if ended.code < 0 else ended.code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f"exit code {ended.code}"
-        return outcome("killed" if number in set(signal.Signals) else "lammps-error", f"{name} {output}".strip())
+        return outcome("killed" if number in set(signal.Signals) else "engine_error", f"{name} {output}".strip())
     if done < steps:
-        return outcome("incomplete", f"ended at step {done} of {steps}")
+        return outcome("engine_error", f"ended at step {done} of {steps}")
     return outcome("", "")
 
 

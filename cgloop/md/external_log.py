@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 REASONS = (
-    (re.compile(r"Lost atoms"), "lost-atoms"),
-    (re.compile(r"(Bond|Angle|Dihedral|Improper)s? atoms? .*missing"), "missing-atoms"),
+    (re.compile(r"Lost atoms"), "lost_atoms"),
+    (re.compile(r"(Bond|Angle|Dihedral|Improper)s? atoms? .*missing"), "lost_atoms"),
     (re.compile(r"Bond length > table outer cutoff"), "bond"),
     (re.compile(r"(Pair distance|Bond length) < table inner cutoff"), "min_distance"),
     (re.compile(r"[Nn]on-numeric|Illegal bond in bond style table|nan", re.IGNORECASE), "non-finite"),
-    (re.compile(r"[Cc]annot allocate|out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE), "out-of-memory"),
-    (re.compile(r"Unrecognized pair style|Unknown pair style"), "missing-plugin"),
+    (re.compile(r"[Cc]annot allocate|out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE), "out_of_memory"),
+    (re.compile(r"Unrecognized pair style|Unknown pair style"), "missing_plugin"),
 )
 """What lines of errors mean; the first that fits."""
 
@@ -68,4 +68,4 @@ def reason_of(errors: list[str]) -> str | None:
     """What the first error of a log means, as a short name; None if there is none."""
     if not errors:
         return None
-    return next((name for pattern, name in REASONS if pattern.search(errors[0])), "lammps-error")
+    return next((name for pattern, name in REASONS if pattern.search(errors[0])), "engine_error")

@@ -106,7 +106,7 @@ def test_a_broken_start_has_an_outcome(bundle, tmp_path):
 def test_limits_of_time_and_requests_to_stop_end_the_process(folder):
     long = Clock(2.0, 0, 100_000_000)
     outcome = run_external(LMP, folder, "plain_nve.in", SYSTEM, long, LIMITS, timeout_s=1.0)
-    assert (outcome.survived, outcome.limit) == (False, "time-limit")
+    assert (outcome.survived, outcome.limit) == (False, "timeout")
     timer = threading.Timer(1.0, request_stop, ["SIGTERM received"])
     timer.start()
     try:
@@ -130,7 +130,7 @@ def test_a_killed_process_is_no_success(folder, tmp_path):
 
 def test_a_program_that_does_nothing_is_no_success(folder):
     outcome = run_external(["/bin/true"], folder, "plain_nve.in", SYSTEM, Clock(2.0, 0, 10), LIMITS)
-    assert (outcome.survived, outcome.limit, outcome.steps_done) == (False, "incomplete", 0)
+    assert (outcome.survived, outcome.limit, outcome.steps_done) == (False, "engine_error", 0)
 
 
 def test_a_missing_program_is_one_line(folder):
@@ -142,18 +142,18 @@ def test_a_missing_plugin_is_told(folder):
     text = (folder / "priors.in").read_text().replace("hybrid/overlay", "hybrid/overlay chemtrain_deploy cuda12 0.9")
     (folder / "priors.in").write_text(text)
     outcome = run_external(LMP, folder, "plain_nve.in", SYSTEM, Clock(2.0, 0, 10), LIMITS)
-    assert (outcome.survived, outcome.limit) == (False, "missing-plugin")
+    assert (outcome.survived, outcome.limit) == (False, "missing_plugin")
 
 
 @pytest.mark.parametrize(
     ("line", "limit"),
     [
-        ("ERROR: Lost atoms: original 10 current 9 (src/thermo.cpp:494)", "lost-atoms"),
-        ("ERROR on proc 0: Bond atoms 3 4 missing on proc 0 at step 12 (src/ntopo.cpp:60)", "missing-atoms"),
-        ("ERROR: Angle atoms 1 2 3 missing on proc 0 at step 7", "missing-atoms"),
+        ("ERROR: Lost atoms: original 10 current 9 (src/thermo.cpp:494)", "lost_atoms"),
+        ("ERROR on proc 0: Bond atoms 3 4 missing on proc 0 at step 12 (src/ntopo.cpp:60)", "lost_atoms"),
+        ("ERROR: Angle atoms 1 2 3 missing on proc 0 at step 7", "lost_atoms"),
         ("ERROR on proc 0: Bond length > table outer cutoff: type 2 length 131.2", "bond"),
         ("ERROR: Non-numeric pressure - simulation unstable", "non-finite"),
-        ("ERROR: Something new", "lammps-error"),
+        ("ERROR: Something new", "engine_error"),
     ],
 )
 def test_errors_in_the_log_have_names(tmp_path, line, limit):
