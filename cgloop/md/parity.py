@@ -101,7 +101,12 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
                 found = compare(setup, reference.of(setup.system), thermal_energy(bundle.temperature_K))
                 rows += [Row(case, frames, difference) for difference in found]
                 bar.advance(1, case=case)
-            prior = NativePrior(bundle.model, bundle.params, compiled, frames.system) if native else None
+            prior = None
+            if native:
+                near = make_setup(
+                    "held-out", compiled, frames.system, frames.positions, config.md.skin_A, config.run.seed
+                )
+                prior = NativePrior(bundle.model, bundle.params, near.evaluate, frames.system)
             for case in native:
                 check_stop()
                 assert prior is not None

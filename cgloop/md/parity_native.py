@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cgloop.export.lammps_styles import native_styles
-from cgloop.md.evaluate import Compiled, ModelEvaluator
+from cgloop.md.evaluation import Evaluate
 from cgloop.md.native import NativeProbe
 from cgloop.md.parity_cases import PERTURBATION_A, Difference
 from cgloop.md.system import System
@@ -33,13 +33,13 @@ TOGETHER = "all prior terms together"
 class NativePrior:
     """One protein: the artifact's prior, and the same prior in LAMMPS's styles."""
 
-    def __init__(self, model: Model, params: Params, compiled: Compiled, system: System):
+    def __init__(self, model: Model, params: Params, evaluate: Evaluate, system: System):
         """Args:
         model, params: of the bundle.
-        compiled: its module.
+        evaluate: its module, for one replica.
         system: the protein.
         """
-        self.system, self._module = system, ModelEvaluator(compiled, system, 0.0)
+        self.system, self._module = system, evaluate
         self.model, self.prior = replace(model, spec=None, energy="prior-only"), params["prior"]
         forms = model.forms
         optional = {"electrostatics": forms.electrostatics, "contact": forms.contacts}

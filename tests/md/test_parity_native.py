@@ -8,7 +8,7 @@ import pytest
 
 from cgloop.export.lammps_styles import NativeStyles, native_styles
 from cgloop.md import parity_native
-from cgloop.md.evaluate import compile_model
+from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.native import NativeProbe
 from cgloop.md.parity import Frames, Row, explain_row, judge, parity_stage
 from cgloop.md.parity_causes import explain
@@ -35,7 +35,7 @@ FRAMES = protein(20, chains=2).positions[:2].astype(float)
 @pytest.fixture(scope="module")
 def prior():
     compiled = compile_model(partial(energy_and_forces, MODEL, PARAMS), CUTOFF_A)
-    return NativePrior(MODEL, PARAMS, compiled, SYSTEM)
+    return NativePrior(MODEL, PARAMS, ModelEvaluator(compiled, SYSTEM, 2.0), SYSTEM)
 
 
 def run(prior):
