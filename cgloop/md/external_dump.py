@@ -1,6 +1,6 @@
 """What an external run wrote, in the shapes that recorder, monitors and writers of this room use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,18 @@ def _temperature(kinetic: np.ndarray, degrees_of_freedom: int) -> np.ndarray:
 def first_violation(
     dense: Dense, system: System, limits: Limits, timestep_fs: float, degrees_of_freedom: int | None = None
 ) -> tuple[int, Violation] | None:
-    """The first step of a replay that breaks a limit of the monitors: its row, and the limit."""
-    monitor = Monitor(limits, timestep_fs, 1)
+    """The first step of a replay that breaks a limit of the monitors: its row, and the limit.
+
+    Jumps of the energy are not judged: energies of single steps are not in the dump.
+    """
+    monitor = Monitor(replace(limits, energy_jump=np.inf), timestep_fs, 1)
     freedom = degrees_of_freedom or 3 * system.n_beads
     for row in range(len(dense.step)):
         kinetic = kinetic_energy(dense.velocities[row][None], system.masses)
-        found = monitor.check(_diagnose(dense, row, system), _temperature(kinetic, freedom), np.ones(1, bool), True)
+        temperature = _temperature(kinetic, freedom)
+        found = monitor.check(
+            _diagnose(dense, row, system), dense.positions[row][None], temperature, np.ones(1, bool), True
+        )
         if found:
             return row, found[0]
     return None

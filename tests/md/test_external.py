@@ -14,6 +14,7 @@ from cgloop.config.md import MonitorConfig
 from cgloop.errors import UserError
 from cgloop.export.bundle import load_bundle
 from cgloop.interrupt import clear_stop, request_stop
+from cgloop.md.crash_files import CrashWriter
 from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.external import Ended, judge_run, run_external
 from cgloop.md.external_dump import convert_outputs, read_dense
@@ -22,7 +23,7 @@ from cgloop.md.monitors import Violation, limits_of
 from cgloop.md.noise import Noise
 from cgloop.md.observables import StageInfo
 from cgloop.md.plain import PlainSettings, write_plain_inputs
-from cgloop.md.recorder import Clock, CrashWriter
+from cgloop.md.recorder import Clock
 from cgloop.md.thermostat import maxwell_velocities
 from tests.md.model_worlds import protein, system
 
