@@ -6,8 +6,10 @@ the limits of the monitors are judged step by step, as they are in-process. Rand
 a restart file; a repeated NVT run meets other ones, and may not break where the first one did.
 """
 
+import contextlib
 import logging
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -136,7 +138,10 @@ def execute(
     began, stopped = time.monotonic(), ""
     with open(folder / OUTPUT, "wb") as output:
         try:
-            process = subprocess.Popen(arguments, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # A session of its own: `lmp` may be a script, or `mpiexec`, and what it starts has to end with it.
+            process = subprocess.Popen(
+                arguments, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         except OSError as error:
             raise UserError(
                 f"cannot be run: {error.strerror}", where=lmp[0] if lmp else "lmp", remedy="give the path of an `lmp`"
@@ -156,15 +161,25 @@ def execute(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and SIGKILL if that does not help."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """SIGTERM to the process and all that it started, and SIGKILL if that does not help."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+            if not _group_lives(process.pid):
+                return
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process group still has members, after a moment for them to end."""
+    for _ in range(int(GRACE_S / _POLL_S)):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def judge_run(ended: Ended, text: Log, steps: int, system: System, limits: Limits, output: str = "") -> Outcome:

