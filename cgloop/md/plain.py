@@ -16,13 +16,14 @@ import numpy as np
 
 from cgloop.errors import UserError
 from cgloop.export.bundle import Bundle
+from cgloop.export.chemtrain_deploy import PTB
 from cgloop.export.lammps_styles import COMMANDS, native_styles
 from cgloop.md.inputs import find_template, render, write_data_file
 from cgloop.md.system import System
 
 log = logging.getLogger("cgloop.md")
 
-DATA_FILE, PTB = "system.data", "model.ptb"
+DATA_FILE = "system.data"
 SCRIPTS = ("plain_minimize.in", "plain_nvt.in", "plain_nve.in")
 SETUP = "plain_setup.in"
 GHOSTS_A, SKIN_A = 100.0, 2.0

@@ -97,17 +97,16 @@ def test_minimisation(inputs):
 
 
 def test_a_network_is_a_pair_style_beside_the_prior(world, tmp_path):
-    """`model.ptb` itself is another test's; here its place in the inputs."""
     folder = tmp_path / "bundle"
     shutil.copytree(world["export"], folder)
     bundle = load_bundle(folder)
     settings = PlainSettings(TEMPERATURE_K, device="cuda", memory=0.5)
-    write_plain_inputs(tmp_path / "without", bundle, SYSTEM, START, velocities(), settings)
-    assert "WARNING: the prior alone" in (tmp_path / "without" / "priors.in").read_text()
-    (folder / "model.ptb").write_bytes(b"message")
     write_plain_inputs(tmp_path / "with", bundle, SYSTEM, START, velocities(), settings)
     commands = (tmp_path / "with" / "priors.in").read_text()
-    assert (tmp_path / "with" / "model.ptb").read_bytes() == b"message"
+    assert (tmp_path / "with" / "model.ptb").read_bytes() == (folder / "model.ptb").read_bytes()
+    (folder / "model.ptb").unlink()
+    write_plain_inputs(tmp_path / "without", bundle, SYSTEM, START, velocities(), settings)
+    assert "WARNING: the prior alone" in (tmp_path / "without" / "priors.in").read_text()
     assert "pair_style      hybrid/overlay table spline 20001 chemtrain_deploy cuda 0.5\n" in commands
     assert "pair_coeff      * * chemtrain_deploy model.ptb 1.2 1.2\n" in commands
     # No pair may be marked in the list of neighbours that the plugin reads.
