@@ -31,14 +31,16 @@ class Compiled(NamedTuple):
         function: for a graph of any making, see `compile_model`.
         on_replicas: for replicas of one protein whose pairs are found in the compiled code, see `compile_model`.
         cutoff_A: of the model.
+        in_parts: whether `on_replicas` computes some replicas after the others.
     """
 
     function: Callable[[np.ndarray, Graph, np.ndarray], tuple[jax.Array, jax.Array]]
     on_replicas: Callable[[np.ndarray, Graph, Candidates, np.ndarray, int], tuple[jax.Array, jax.Array]]
     cutoff_A: float
+    in_parts: bool
 
 
-def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
+def compile_model(model: ModelFunction, cutoff_A: float, in_parts: bool | None = None) -> Compiled:
     """Compile a model together with the diagnostics that every step needs.
 
     `function` takes positions f32 [n, 3], a graph and reference bond lengths [B], and returns forces f32 [n, 3]
@@ -48,8 +50,10 @@ def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
 
     `on_replicas` takes positions f32 [R, N, 3], graph and candidates as `with_edges`, reference bond lengths, and room
     for edges of a replica (static: each number is compiled by itself). It lists the pairs within the cutoff itself; its
-    table has one more column, how many there are. Where they are more than the room the results are worthless.
+    table has one more column, how many there are. Where they are more than the room the results are worthless. With
+    `in_parts` (default: on a CPU) it computes as many replicas at once as the graph is of; otherwise that is all.
     """
+    in_parts = jax.default_backend() == "cpu" if in_parts is None else in_parts
 
     def function(positions: jax.Array, graph: Graph, bond_mean: jax.Array) -> tuple[jax.Array, jax.Array]:
         _, forces, terms = model(positions, graph)
@@ -74,11 +78,57 @@ def compile_model(model: ModelFunction, cutoff_A: float) -> Compiled:
     def on_replicas(
         positions: jax.Array, graph: Graph, candidates: Candidates, bond_mean: jax.Array, room: int
     ) -> tuple[jax.Array, jax.Array]:
-        graph, found = with_edges(graph, positions, candidates, cutoff_A, room)
-        forces, table = function(positions.reshape(-1, 3), graph, bond_mean)
-        return forces.reshape(positions.shape), jnp.concatenate([table, found[:, None].astype(jnp.float32)], axis=1)
+        def part(rows: jax.Array, own: Candidates) -> tuple[jax.Array, jax.Array]:
+            edges, found = with_edges(graph, rows, own, cutoff_A, room)
+            forces, table = function(rows.reshape(-1, 3), edges, bond_mean)
+            return forces.reshape(rows.shape), jnp.concatenate([table, found[:, None].astype(table.dtype)], axis=1)
 
-    return Compiled(jax.jit(function), jax.jit(on_replicas, static_argnums=4), cutoff_A)
+        if not in_parts:
+            return part(positions, candidates)
+        return _in_parts(part, positions, candidates, jnp.asarray(graph.replica_mask))
+
+    return Compiled(jax.jit(function), jax.jit(on_replicas, static_argnums=4), cutoff_A, in_parts)
+
+
+def _in_parts(
+    part: Callable[[jax.Array, Candidates], tuple[jax.Array, jax.Array]],
+    positions: jax.Array,
+    candidates: Candidates,
+    replica_mask: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """`part` of as many replicas at once as the mask is for, part after part; the last is filled up with copies.
+
+    Every part is computed by the same instructions, however many there are, so that a replica is rounded in the same
+    way whichever others run.
+    """
+    n_replicas, at_once = len(positions), len(replica_mask)
+    n_parts = -(-n_replicas // at_once)
+    # Room for two parts at least: taking all of an array is no taking, and what is around it would be compiled anew.
+    missing = max(n_parts, 2) * at_once - n_replicas
+    padded = _repeat_last(positions, missing)
+    listed = candidates.senders.ndim > 1
+    lists = Candidates(*(_repeat_last(jnp.asarray(one), missing) for one in candidates)) if listed else candidates
+
+    def body(number: jax.Array, done: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def take(whole: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(whole, number * at_once, at_once)
+
+        results = part(take(padded), Candidates(*map(take, lists)) if listed else lists)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(whole, piece, number * at_once, 0)
+            for whole, piece in zip(done, results, strict=True)
+        )
+
+    shapes = jax.eval_shape(part, padded[:at_once], jax.tree.map(lambda x: x[:at_once], lists) if listed else lists)
+    nothing = tuple(jnp.zeros((len(padded), *one.shape[1:]), one.dtype) for one in shapes)
+    # A number that the compiler does not know: a loop that is done once would be dissolved into what is around it.
+    parts = jnp.where(replica_mask[0], n_parts, 0)
+    forces, table = jax.lax.fori_loop(0, parts, body, nothing)
+    return forces[:n_replicas], table[:n_replicas]
+
+
+def _repeat_last(rows: jax.Array, times: int) -> jax.Array:
+    return jnp.concatenate([rows, jnp.repeat(rows[-1:], times, axis=0)]) if times else rows
 
 
 def run_in_calling_thread() -> None:
@@ -105,15 +155,23 @@ class ModelEvaluator:
         repeats: how often an evaluation was repeated with more room.
     """
 
-    def __init__(self, compiled: Compiled, system: System, skin_A: float, edges_per_replica: int | None = None):
+    def __init__(
+        self,
+        compiled: Compiled,
+        system: System,
+        skin_A: float,
+        edges_per_replica: int | None = None,
+        at_once: int | None = None,
+    ):
         """Args:
         compiled: the model.
         system: the protein.
         skin_A: reach of the list of a large protein beyond the cutoff.
         edges_per_replica: room for so many directed pairs; evaluators that share this number share a compilation.
+        at_once: replicas that are computed at once, where the model is computed in parts; default: all.
         """
         self._compiled, self._system, self._skin = compiled, system, skin_A
-        self._room = edges_per_replica
+        self._room, self._at_once = edges_per_replica, at_once if compiled.in_parts else None
         self._list_room = 0
         self._built: np.ndarray | None = None
         self._graph: Graph | None = None
@@ -207,14 +265,15 @@ class ModelEvaluator:
         if self._room is None:
             self._room = edges_per_replica(system, centred, self._compiled.cutoff_A)
         reach = np.inf if has_all_pairs(system.n_beads, self._room) else 0.0
-        key = (n_replicas, reach)
+        at_once = self._at_once or n_replicas
+        key = (at_once, reach)
         if self._graph is None or self._graph_key != key:
             # All pairs or none, wherever the beads are: a place that is not a number would lose its pairs for good.
-            apart = np.broadcast_to(np.arange(3.0 * system.n_beads).reshape(-1, 3), centred.shape)
+            apart = np.broadcast_to(np.arange(3.0 * system.n_beads).reshape(-1, 3), (at_once, system.n_beads, 3))
             self._graph = jax.device_put(build_graph(system.residue_type, system.linked, apart, reach))
             self._graph_key = key
             if len(system.bond_mean_A):
-                self._bond_mean = jax.device_put(np.tile(system.bond_mean_A, n_replicas).astype(np.float32))
+                self._bond_mean = jax.device_put(np.tile(system.bond_mean_A, at_once).astype(np.float32))
         if system.n_beads <= neighbours.DENSE_BEADS:
             candidates = all_pairs(system.linked)
         else:

@@ -66,7 +66,8 @@ def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: Dat
     return Subject(
         system,
         starts,
-        partial(ModelEvaluator, compiled, system, config.md.skin_A, room),
+        # One replica after the other: its place among others would decide how it is rounded.
+        partial(ModelEvaluator, compiled, system, config.md.skin_A, room, at_once=1),
         split_forces(bundle.model, bundle.params, system),
         list(job.replicas),
         ModelSource(bundle.path, config.md.skin_A, room),

@@ -129,7 +129,7 @@ def _evaluator(record: Record, bundle: Bundle, terms: tuple[str, ...]) -> ModelE
         return energy_of_terms(bundle.model, bundle.params, positions, graph, terms)
 
     compiled = compile_model(of_terms if terms else bundle.function, bundle.cutoff_A)
-    return ModelEvaluator(compiled, record.system, record.source.skin_A, record.source.edges_per_replica)
+    return ModelEvaluator(compiled, record.system, record.source.skin_A, record.source.edges_per_replica, 1)
 
 
 class _Copies:

@@ -172,23 +172,25 @@ def test_nothing_wrong_is_integrated(tmp_path):
         assert_exact(result, one, positions)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 5])
 @pytest.mark.parametrize("energy", ["toy", "hybrid"])
-def test_a_replica_does_not_depend_on_others(energy):
-    """In its row of a batch of this size to the bit, nor on what was evaluated before; in others to rounding."""
+def test_a_replica_does_not_depend_on_others(energy, at_once):
+    """To the bit: neither on what they are, nor how many, nor on what was evaluated before."""
     model = toy_model if energy == "toy" else partial(energy_and_forces, *small_model(energy))
-    compiled, one, frames = compile_model(model, CUTOFF_A), system(14), frames_of(14, 5)
-    together = ModelEvaluator(compiled, one, 1.0, 128)
+    compiled, one, frames = compile_model(model, CUTOFF_A, in_parts=True), system(14), frames_of(14, 5)
+    together = ModelEvaluator(compiled, one, 1.0, 128, at_once)
     result = together(frames)
     others = frames[::-1] + 0.05
     others[1] = frames[1]
     beside = together(others)
-    afresh = ModelEvaluator(compiled, one, 1.0)
+    afresh = ModelEvaluator(compiled, one, 1.0, at_once=at_once)
     afresh.restore(together.state())
-    alone = ModelEvaluator(compiled, one, 1.0, together.capacity)(frames[1:2])
+    fewer = {n: ModelEvaluator(compiled, one, 1.0, together.capacity, at_once)(frames[1 : 1 + n]) for n in (1, 2, 3)}
     for name, value in result._asdict().items():
         np.testing.assert_array_equal(getattr(beside, name)[1], value[1], err_msg=name)
         np.testing.assert_array_equal(getattr(afresh(frames), name), value, err_msg=name)
-        np.testing.assert_allclose(getattr(alone, name)[0], value[1], rtol=1e-5, atol=1e-4, err_msg=name)
+        for n, found in fewer.items():
+            np.testing.assert_array_equal(getattr(found, name), value[1 : 1 + n], err_msg=f"{name}, {n}")
 
 
 def test_far_from_the_origin_nothing_changes():

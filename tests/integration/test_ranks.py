@@ -1,0 +1,87 @@
+"""`mpiexec -n K cgloop md`: replicas are spread over ranks, and nothing about them changes."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from cgloop.errors import ExitCode
+
+
+def mpiexec(ranks, *arguments):
+    """The mpiexec that belongs to LAMMPS's MPI library."""
+    (program,) = (file for file in importlib.metadata.files("mpich") or () if file.name == "mpiexec")
+    path = str(Path(str(program.locate())).resolve())
+    command = [path, "-n", str(ranks), sys.executable, "-m", "cgloop.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=os.environ
+    )
+
+
+def without_md(finished_run, folder):
+    """A copy of a finished run in which the dynamics are still to be done."""
+    run = folder / "run"
+    shutil.copytree(finished_run, run, symlinks=True)
+    for stage in ("md", "validate", "feedback"):
+        shutil.rmtree(run / "cycle_000" / stage)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_same_trajectories_on_one_rank_and_on_several(tmp_path, finished_run, ranks):
+    """Three replicas on two ranks, and on four, one of which gets none."""
+    run = without_md(finished_run, tmp_path)
+    process = mpiexec(ranks, "md", run)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == ExitCode.PASS, out + err
+    one, several = finished_run / "cycle_000" / "md", run / "cycle_000" / "md"
+    assert json.loads((several / "md.json").read_text()) == json.loads((one / "md.json").read_text())
+    (protein,) = (path for path in one.iterdir() if path.is_dir())
+    for stage in ("minimize", "nvt", "nve"):
+        here, there = one / protein.name / stage, several / protein.name / stage
+        names = sorted(path.name for path in here.glob("replica_*.dcd"))
+        assert len(names) == 3
+        for name in names:
+            assert (there / name).read_bytes() == (here / name).read_bytes(), f"{stage} {name}"
+        if stage == "minimize":
+            continue
+        with h5py.File(here / "observables.h5") as alone, h5py.File(there / "observables.h5") as spread:
+            assert sorted(spread) == sorted(alone)
+            for group in alone:
+                np.testing.assert_array_equal(spread[group]["total"][:], alone[group]["total"][:])
+
+
+@pytest.mark.slow
+def test_a_stop_reaches_all_ranks_and_the_same_command_goes_on(tmp_path, finished_run):
+    run = without_md(finished_run, tmp_path)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["md"] |= {"restart_every_ps": 0.2, "nvt": {**config["md"]["nvt"], "length_ps": 20.0}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    process = mpiexec(2, "md", run)
+    deadline = time.monotonic() + 200
+    while len(list(run.glob("cycle_000/.md.partial/.jobs/*/nvt/restart.npz"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=100)
+    assert "Traceback" not in err
+    assert not (run / "lock.json").exists(), out + err
+    process = mpiexec(2, "md", run)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == ExitCode.PASS, out + err
+    assert "goes on at" in (run / "cgloop.log").read_text()
+    md = json.loads((run / "cycle_000" / "md" / "md.json").read_text())
+    (protein,) = md["proteins"].values()
+    assert len(protein["stages"]["nvt"]["replicas"]) == 3
