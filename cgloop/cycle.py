@@ -152,6 +152,7 @@ def _judge(context: Context) -> dict[str, Any]:
     """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
     if _parity_holds(context):
         metrics = _read_json(context.folder("validate") / "metrics.json")
+        metrics["engine"] = _read_json(context.folder("md") / "md.json").get("engine")
     else:
         metrics = parity_metrics(context.folder("parity") / "parity.json")
     manifest = _read_json(context.folder("export") / "manifest.json")

@@ -58,12 +58,9 @@ class MonitorConfig(Section):
 class MDConfig(Section):
     """Replicas, lengths and limits of the LAMMPS runs."""
 
-    engine: Literal["lammps", "jax_md", "lmp"] = Field(
-        "lammps",
-        description="lammps: in this process, what a verdict is made from; jax_md: for pre-screening; lmp: an external "
-        "LAMMPS with pair_style chemtrain_deploy",
+    engine: Literal["lammps", "jax_md"] = Field(
+        "lammps", description="lammps: what a verdict is made from; jax_md: for pre-screening, never a pass"
     )
-    lmp_command: str = Field("lmp", description="of engine lmp, e.g. `srun /apps/lammps/bin/lmp`")
     replicas: int = Field(8, ge=1, le=1000, description="per protein; start from different held-out frames")
     proteins: list[str] | None = Field(None, description="default: those that have held-out frames, up to max_proteins")
     max_proteins: int = Field(8, ge=1, description="test part first, spread from the smallest to the largest protein")

@@ -265,7 +265,8 @@ class _Pairs:
             ])  # fmt: skip
         numbered = len(styles) > 1
         words = " ".join(styles)
-        commands = [f"pair_style      hybrid/overlay {words}" + (f" {network}" if network else "")]
+        # The plugin sets forces and does not add to them: what other styles had done before it would be lost.
+        commands = [f"pair_style      hybrid/overlay {network + ' ' if network else ''}{words}"]
         commands += [
             f"pair_coeff      {pair} table {f'{number} ' if numbered else ''}{PAIR_TABLE} {keyword}"
             for pair, number, keyword in coefficients

@@ -15,14 +15,15 @@ from cgloop.md.ending import State
 from cgloop.md.job import read_system
 from cgloop.md.minimize import write_minimize_inputs
 from cgloop.md.noise import Noise
+from cgloop.md.plain import PlainSettings, write_plain_inputs
 from cgloop.md.system import System, simulated_proteins, start_frames
-from cgloop.md.thermostat import maxwell_velocities
+from cgloop.md.thermostat import LAMMPS_SEEDS, maxwell_velocities
 from cgloop.stages import write_json
 from cgloop.units import FS_PER_PS
 
 
 def write_dry_run(config: Config, bundle_dir: Path, dataset_dir: Path, out: Path) -> list[str]:
-    """Write the inputs of every protein into a new folder.
+    """Write the inputs of every protein into a new folder, and in `plain` below it what a plain `lmp` runs.
 
     Dynamics would start from minimised frames, which only a run can make: in the data files written here they start
     from the frames of the data set.
@@ -54,6 +55,11 @@ def write_dry_run(config: Config, bundle_dir: Path, dataset_dir: Path, out: Path
         for plan in plans:
             (out / name / plan.stage).mkdir()
             write_inputs(plan, system, state, out / name / plan.stage)
+        settings = PlainSettings(
+            temperature_K, config.md.nvt.friction_per_ps, config.md.timestep_fs, 1 + seed % (LAMMPS_SEEDS - 1),
+            plans[0].clock.equilibration_steps, plans[0].clock.steps,
+        )  # fmt: skip
+        write_plain_inputs(out / name / "plain", bundle, system, state.positions[0], state.velocities[0], settings)
         described = {plan.stage: _describe(plan, config) for plan in plans}
         write_json(out / name / "plan.json", jsonable({"beads": system.n_beads, "seed": seed, **described}))
         lines.append(

@@ -18,6 +18,10 @@ SCHEMA_VERSION = 1
 LONGEST_RUN_FACTOR = 100
 
 
+GATE_ENGINE = "lammps"
+"""The engine whose dynamics a model has to survive to be deployed."""
+
+
 def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """The verdict of the gate.
 
@@ -27,7 +31,7 @@ def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[
     the model too, unless it failed because data are missing.
 
     Args:
-        metrics: contents of `metrics.json`.
+        metrics: contents of `metrics.json`, and `engine`, what ran the dynamics; of another than LAMMPS none passes.
         required: names of the checks that decide.
         cautions: those of the model, from the bundle's manifest; they do not change the verdict.
 
@@ -55,10 +59,16 @@ def judge(metrics: dict[str, Any], required: list[str], cautions: Sequence[dict[
     own = [*protein_cautions(metrics.get("proteins") or {}), *gate_cautions(required, REQUIRED)]
     deciding = [found[key] for key in wanted if key in found]
     verdict = _verdict(deciding, missing, metrics)
+    summary = _summary(verdict, deciding, missing, metrics)
+    engine = metrics.get("engine") or GATE_ENGINE
+    if verdict == "pass" and engine != GATE_ENGINE:
+        verdict = "inconclusive"
+        summary = f"{summary} But the dynamics were run by {engine}, and only LAMMPS decides: set `md.engine: lammps`."
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict,
-        "summary": _summary(verdict, deciding, missing, metrics),
+        "summary": summary,
+        "engine": engine,
         "reasons": [_sentence(check) for check in deciding if check["verdict"] != "pass"]
         + [f"{_title(entry['check'])} of {entry['subject']}: not measured" for entry in missing],
         "cautions": [*cautions, *(one.to_json() for one in own)],

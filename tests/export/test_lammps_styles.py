@@ -174,4 +174,4 @@ def test_a_network_beside_excluded_pairs_is_refused():
         model, PRIOR, one.residue_type, one.linked, exclusions="subtracted", network="chemtrain_deploy cuda12 0.9"
     )
     assert "special_bonds   lj/coul 1.0 1.0 1.0" in styles.commands
-    assert f"hybrid/overlay table spline {lammps_styles.PAIR_POINTS} chemtrain_deploy cuda12 0.9" in styles.commands
+    assert f"hybrid/overlay chemtrain_deploy cuda12 0.9 table spline {lammps_styles.PAIR_POINTS}" in styles.commands

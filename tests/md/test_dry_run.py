@@ -20,6 +20,7 @@ def test_inputs_and_plan(prior_world, tmp_path):
     plan = json.loads((folder / "plan.json").read_text())
     assert (plan["nvt"]["steps"], plan["nvt"]["degrees_of_freedom"], plan["nve"]["degrees_of_freedom"]) == (750, 30, 27)
     assert len(list((folder / "minimize").glob("minimize_*.in"))) == 3
+    assert {"plain_nvt.in", "priors.in", "system.data"} <= {path.name for path in (folder / "plain").iterdir()}
     seen = []
 
     def force(step, atoms, forces):

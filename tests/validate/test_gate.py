@@ -45,6 +45,14 @@ def test_every_required_check_exists():
     assert all(check.name == name and check.definition for name, check in CHECKS.items())
 
 
+def test_nothing_passes_that_lammps_has_not_run(metrics):
+    verdict = judge({**metrics, "engine": "jax_md"}, REQUIRED)
+    assert verdict["verdict"] == "inconclusive"
+    assert "jax_md" in verdict["summary"]
+    change(metrics, REQUIRED[0], metrics["checks"][0]["subject"], verdict="fail")
+    assert judge({**metrics, "engine": "jax_md"}, REQUIRED)["verdict"] == "fail"
+
+
 def test_everything_passes(metrics):
     verdict = judge(metrics, REQUIRED)
     assert verdict["verdict"] == "pass"
