@@ -78,6 +78,7 @@ def test_a_process_that_dies_is_an_outcome(prior_world, tmp_path, action, limit,
     assert not (out / ".jobs").exists()
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_an_outcome(prior_world, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -87,6 +88,7 @@ def test_a_time_limit_is_an_outcome(prior_world, tmp_path):
         assert replica["steps_done"] > 0
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_the_process_and_the_stage_goes_on_later(prior_world, tmp_path):
     short = {"nvt": {"length_ps": 20.0, "equilibration_ps": 0.1}, "restart_every_ps": 0.5, "replicas": 2}
     for name in ("whole", "parts"):
@@ -104,6 +106,7 @@ def test_a_stop_reaches_the_process_and_the_stage_goes_on_later(prior_world, tmp
     assert result_digest(digest_files(tmp_path / "parts")) == result_digest(digest_files(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_proteins_side_by_side_are_the_same_as_one_after_the_other(tmp_path):
     world = write_world(tmp_path / "world", "prior-only", [protein(8, name="one"), protein(6, name="two")])
     for processes in (1, 2):
