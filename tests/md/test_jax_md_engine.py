@@ -107,6 +107,7 @@ def test_too_little_room_and_old_lists(monkeypatch, dense_beads):
     np.testing.assert_allclose(tight.final.positions, ample.final.positions, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_random_numbers_are_a_replicas_own():
     """Alone or beside others, in chunks of any length; and different ones are different."""
     v = thermal_velocities(N, [0, 1, 7])

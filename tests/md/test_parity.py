@@ -49,6 +49,7 @@ def test_a_network_with_energies_of_beads_passes(tmp_path):
     assert 0 < result["force"]["value"] < 2e-5
 
 
+@pytest.mark.slow
 def test_other_parameters_are_found_and_named(world, tmp_path):
     paths = write_world(tmp_path / "world", "prior-only")
     params = load_file(paths["train"] / "params.safetensors")

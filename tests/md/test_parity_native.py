@@ -44,6 +44,7 @@ def run(prior):
     return judge(rows, 1e-4, 1e-5, True, NATIVE_CASES, lambda row: explain_row(row, MODEL, PARAMS))
 
 
+@pytest.mark.slow
 def test_a_sound_prior_passes(prior):
     result = run(prior)
     assert result["verdict"] == "pass"

@@ -107,7 +107,7 @@ def test_a_network_is_a_pair_style_beside_the_prior(world, tmp_path):
     (folder / "model.ptb").unlink()
     write_plain_inputs(tmp_path / "without", bundle, SYSTEM, START, velocities(), settings)
     assert "WARNING: the prior alone" in (tmp_path / "without" / "priors.in").read_text()
-    assert "pair_style      hybrid/overlay table spline 20001 chemtrain_deploy cuda 0.5\n" in commands
+    assert "pair_style      hybrid/overlay chemtrain_deploy cuda 0.5 table spline 20001\n" in commands
     assert "pair_coeff      * * chemtrain_deploy model.ptb 1.2 1.2\n" in commands
     # No pair may be marked in the list of neighbours that the plugin reads.
     assert "lj/coul 1.0 1.0 1.0" in commands

@@ -107,6 +107,7 @@ def test_broken_replicas(prior_world, tmp_path):
         assert file.attrs["step"] == stages["nvt"]["replicas"][1]["crash_step"]
 
 
+@pytest.mark.slow
 def test_several_proteins_and_chains(world, tmp_path):
     proteins = [protein(12, name="dimer", chains=2), protein(2, name="pair")]
     paths = write_world(tmp_path / "world", "prior-only", proteins)
@@ -128,6 +129,7 @@ def of_part(part, name, beads=4):
     return replace(one, split=np.full_like(one.split, SPLITS[part]))
 
 
+@pytest.mark.slow
 def test_proteins_that_only_train_are_not_simulated_unless_they_are_named(tmp_path):
     parts = {"a": "train", "b": "validation", "c": "train", "d": "test"}
     paths = write_world(tmp_path / "world", "prior-only", [of_part(part, name) for name, part in parts.items()])
