@@ -245,6 +245,7 @@ def _asked(config: Config, md: dict[str, Any], stage: str) -> Asked:
         temperature_K=float(md["temperature_K"]),
         dump_every_steps=steps(config.md.dump_every_ps),
         observe_every_steps=steps(config.md.observe_every_ps),
+        at_rest=stage == "nve" or config.md.nvt.conserves_momentum,
     )
 
 

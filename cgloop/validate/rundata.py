@@ -51,6 +51,7 @@ class StageRun:
         points_asked: observations that a complete replica has.
         replicas: those that left readable records.
         problems: one sentence for each record that is missing or damaged.
+        at_rest: whether the dynamics keep the centre of mass at rest, as CSVR and Nosé–Hoover do.
     """
 
     protein: str
@@ -63,11 +64,12 @@ class StageRun:
     points_asked: int
     replicas: list[Replica]
     problems: list[str] = field(default_factory=list)
+    at_rest: bool = False
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Of one replica: 3N under Langevin; 3N − 3 in NVE, where the centre of mass is at rest."""
-        return 3 * self.n_beads - (3 if self.stage == "nve" else 0)
+        """Of one replica: 3N under Langevin; 3N − 3 where the centre of mass is at rest, as in NVE."""
+        return 3 * self.n_beads - (3 if self.at_rest or self.stage == "nve" else 0)
 
     def unfinished(self) -> list[str]:
         """Why this stage's data is not complete, one sentence per cause; empty if it is.

@@ -28,6 +28,7 @@ class Asked:
         timestep_fs: of the integrator.
         temperature_K: target.
         dump_every_steps, observe_every_steps: intervals of the records.
+        at_rest: whether the dynamics keep the centre of mass at rest.
     """
 
     replicas: int
@@ -36,6 +37,7 @@ class Asked:
     temperature_K: float
     dump_every_steps: int
     observe_every_steps: int
+    at_rest: bool = False
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
         points_asked=asked.steps // asked.observe_every_steps,
         replicas=replicas,
         problems=problems,
+        at_rest=asked.at_rest,
     )
 
 

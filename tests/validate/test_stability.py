@@ -174,3 +174,9 @@ def test_incomplete_and_non_finite_data_are_named(run):
     assert run.non_finite() == []
     assert replace(run, replicas_asked=3).unfinished() == ["1 of 3 replicas did not finish"]
     assert spoiled(run, total=np.nan).non_finite() == ["replica 1 has non-finite total"]
+
+
+def test_degrees_of_freedom_of_a_thermostat_that_keeps_the_centre_at_rest():
+    run = StageRun("chain", "nvt", 2.0, 320.0, 10, 1, 1, 1, [])
+    assert run.degrees_of_freedom == 30
+    assert replace(run, at_rest=True).degrees_of_freedom == replace(run, stage="nve").degrees_of_freedom == 27
