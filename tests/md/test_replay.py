@@ -153,8 +153,9 @@ def test_a_run_without_its_bundle(crashed, tmp_path):
         replay_crash(path)
 
 
-def test_large_proteins_with_lists_made_anew(tmp_path):
-    """Beyond 32 beads the list of pairs grows old: the replay makes it anew where the run did."""
+def test_large_proteins_with_lists_made_anew(tmp_path, monkeypatch):
+    """Large proteins have a list of pairs that grows old: the replay makes it anew where the run did."""
+    monkeypatch.setattr("cgloop.md.neighbours.DENSE_BEADS", 8)
     world = write_world(tmp_path / "world", "prior-only", [protein(36)])
     settings = config(replicas=1, skin_A=0.3, monitors={"max_force": 26.0}, crash_frames=60, **SHORT)
     run = run_replicas(world, tmp_path / "run", settings)
