@@ -35,6 +35,51 @@ class Check:
         return self.name.split(".")[0]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One line, set of points, row of bars or map of a plot.
+
+    Attributes:
+        name: in the legend.
+        role: what it is, which decides its colour on every page.
+        x, y: of its points; of a map the bin centres along both axes.
+        error: 95 % half-widths of `y`; empty where there are none.
+        z: of a map, [len(y)][len(x)]; NaN where there is nothing.
+    """
+
+    name: str
+    role: Literal["model", "reference", "control", "limit"]
+    x: Sequence[float]
+    y: Sequence[float]
+    error: Sequence[float] = ()
+    z: Sequence[Sequence[float]] = ()
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What a check has to show beside its number, as data: the page draws it without knowing the check.
+
+    Attributes:
+        kind: `lines`, `steps` (densities over bin centres), `points`, `bars` (x are positions of `ticks`) or `maps`
+            (one panel a curve, on one colour scale).
+        x_label, y_label: with units.
+        curves: what is drawn, the model first.
+        ticks: names of the positions 0, 1, … of `bars`.
+        z_label: of the colour scale of `maps`.
+    """
+
+    kind: Literal["lines", "steps", "points", "bars", "maps"]
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    ticks: Sequence[str] = ()
+    z_label: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, numbers to five digits."""
+        return _five_digits(jsonable(asdict(self)))
+
+
 @dataclass
 class CheckResult:
     """The outcome of one check on one protein.
@@ -50,7 +95,8 @@ class CheckResult:
         n_effective: effective number of independent samples, None for exact values.
         reason: one sentence that says why the verdict is what it is, and what would decide it.
         inputs: files and settings it was computed from.
-        detail: numbers for plots and tables.
+        detail: numbers for tables.
+        plot: to be drawn beside the result; not part of `to_json`, it goes into `plots.json`.
     """
 
     check: str
@@ -65,10 +111,11 @@ class CheckResult:
     n_effective: float | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
+    plot: Plot | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; non-finite numbers become null, which no reader can mistake for a pass."""
-        return jsonable(asdict(self))
+        return jsonable({name: value for name, value in vars(self).items() if name != "plot"})
 
 
 def decide(value: float, error: float, threshold: float, direction: Direction) -> Verdict:
@@ -116,3 +163,11 @@ def jsonable(data: Any) -> Any:
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
+
+
+def _five_digits(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _five_digits(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_five_digits(value) for value in data]
+    return float(f"{data:.5g}") if isinstance(data, float) else data

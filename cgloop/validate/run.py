@@ -122,9 +122,19 @@ def validate_run(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", metrics)
     plots = plot_data({name: measured[name].plots for name in names})
+    plots["checks"] = _plots_of(checks)
     # Without indentation: this file is for the page, and ten times smaller that way.
     (out / "plots.json").write_text(json.dumps(plots, sort_keys=True) + "\n", encoding="utf-8")
     return metrics
+
+
+def _plots_of(checks: list[CheckResult]) -> dict[str, dict[str, Any]]:
+    """What each check has to show, by check and subject."""
+    found: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        if check.plot is not None:
+            found.setdefault(check.check, {})[check.subject] = check.plot.to_json()
+    return found
 
 
 def _temperature(md: dict[str, Any], md_dir: Path) -> dict[str, Any]:
