@@ -114,7 +114,7 @@ def as_double(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64) if np.asarray(x).dtype == np.float32 else x, tree)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(
     chosen=st.lists(st.integers(0, 17), min_size=1, max_size=4, unique=True),
     size=st.sampled_from([4, 9]),

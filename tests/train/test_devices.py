@@ -38,6 +38,7 @@ def found(repository, tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["seven", "three"])
 def test_gradients_are_those_of_the_same_batch_on_one_device(found, batch):
     """On 2 and 4 devices, and in parts one after the other on 2; in float64, weighted, with Huber's function.
@@ -47,6 +48,7 @@ def test_gradients_are_those_of_the_same_batch_on_one_device(found, batch):
     assert max(found[batch]) < 1e-13
 
 
+@pytest.mark.slow
 def test_members_side_by_side_on_devices_are_those_of_one_device(found):
     """Three on two devices, one lane of which is empty."""
     one, two = found["members"]["1"], found["members"]["2"]
@@ -57,6 +59,7 @@ def test_members_side_by_side_on_devices_are_those_of_one_device(found):
     assert len({member["train_loss"][-1] for member in two}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", ["2", "4"])
 def test_a_training_is_that_of_one_device(found, devices):
     one, several = found["training"]["1"], found["training"][devices]
@@ -67,10 +70,12 @@ def test_a_training_is_that_of_one_device(found, devices):
     assert several["kept"] == one["kept"]
 
 
+@pytest.mark.slow
 def test_a_stop_on_several_devices_is_continued_to_the_bit(found):
     assert found["stopped"] == found["training"]["4"]
 
 
+@pytest.mark.slow
 def test_the_other_engine_refuses_several_and_is_not_loaded_unasked(found):
     said, *rest = found["chemtrain"].values()
     assert "`train.engine: chemtrain` on 4 devices" in said
