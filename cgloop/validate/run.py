@@ -10,7 +10,7 @@ import numpy as np
 
 from cgloop.checks import Check, CheckResult, jsonable
 from cgloop.config import Config
-from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
+from cgloop.data.dataset import DatasetReader
 from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import progress
@@ -18,36 +18,14 @@ from cgloop.stages import write_json
 from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
 from cgloop.validate.controls import power_control, reference_control
 from cgloop.validate.gate import SCHEMA_VERSION
+from cgloop.validate.inputs import inputs_of
 from cgloop.validate.plots import ProteinPlots, plot_data
+from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
 from cgloop.validate.rundata import StageRun
-from cgloop.validate.structure import Frames, Protein
+from cgloop.validate.structure import Frames
 from cgloop.validate.trajectory import Asked, read_json, read_minimized, read_stage
 
 log = logging.getLogger("cgloop.validate")
-
-SAME_TEMPERATURE_K = 0.01
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Reference frames of one protein at the MD's temperature and at the one farthest from it.
-
-    Attributes:
-        data: all frames of the protein.
-        protein: geometry that observables refer to.
-        frames: observables per replica at the MD's temperature.
-        other: the same at `other_temperature_K`; empty if there is one temperature only.
-        bonds_A: mean length of every bond at the model's temperature.
-        description: which frames these are.
-    """
-
-    data: ProteinData
-    protein: Protein
-    frames: list[Frames]
-    other: list[Frames]
-    other_temperature_K: float
-    bonds_A: np.ndarray
-    description: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -150,57 +128,6 @@ def _temperature(md: dict[str, Any], md_dir: Path) -> dict[str, Any]:
     return {"md_K": at, "model_K": of, "gated": abs(at - of) < SAME_TEMPERATURE_K}
 
 
-def read_reference(reader: DatasetReader, name: str, temperature: dict[str, Any], config: Config) -> Reference:
-    """The reference ensemble of a protein: all its frames at the MD's temperature, of every split.
-
-    Structure is judged against the whole ensemble, because what it decides is whether the model lives where the
-    protein lives; what was held out matters for force errors. Of a protein that was not in training these are held-out
-    frames alone; of one that has no others, training frames, which the verdict then says (`cgloop.cautions`).
-
-    Raises:
-        UserError: no frames at the model's temperature, or frames that are not finite.
-    """
-    data = reader.load(name)
-    if not np.isfinite(data.positions).all():
-        raise UserError(f"non-finite positions of `{name}`", where=reader.folder, remedy="run `cgloop prep` again")
-    native = data.select(temperature_K=temperature["model_K"])
-    if not native.n_frames:
-        known = ", ".join(f"{t:g}" for t in np.unique(data.temperature_K))
-        raise UserError(
-            f"no frames of `{name}` at {temperature['model_K']:g} K", where=reader.folder, remedy=f"there are: {known}"
-        )
-    protein = Protein.of(data.native.astype(float), data.linked, config.validate_)
-    temperatures = np.unique(data.temperature_K)
-    others = temperatures[np.abs(temperatures - temperature["md_K"]) >= SAME_TEMPERATURE_K]
-    other_K = float(others[np.argmax(np.abs(others - temperature["md_K"]))]) if len(others) else float("nan")
-    bonded = np.flatnonzero(data.linked)
-    at = data.select(temperature_K=temperature["md_K"])
-    return Reference(
-        data=data,
-        protein=protein,
-        frames=_observed(at, protein, config),
-        other=_observed(data.select(temperature_K=other_K), protein, config) if len(others) else [],
-        other_temperature_K=other_K,
-        bonds_A=np.linalg.norm(
-            native.positions[:, bonded + 1].astype(float) - native.positions[:, bonded], axis=2
-        ).mean(axis=0),
-        description={
-            "temperature_K": temperature["md_K"],
-            "frames": at.n_frames,
-            "replicas": np.unique(at.replica),
-            "splits": {split: int(np.sum(at.split == code)) for split, code in SPLITS.items()},
-            "native_contacts": len(protein.contacts.pairs),
-        },
-    )
-
-
-def _observed(data: ProteinData, protein: Protein, config: Config) -> list[Frames]:
-    return [
-        structure.observe(data.positions[data.replica == number], protein, config.validate_)
-        for number in np.unique(data.replica)
-    ]
-
-
 def measure_protein(
     config: Config, md: dict[str, Any], folder: Path, reference: Reference, temperature: dict[str, Any]
 ) -> Measured:
@@ -237,7 +164,7 @@ def measure_protein(
     power = {}
     if reference.frames and reference.other:
         power = power_control(reference.other, reference.other_temperature_K, reference.frames, settings)
-    checks = [replace(check, inputs=check.inputs or _inputs(check, config, reference)) for check in checks]
+    checks = [replace(check, inputs=check.inputs or inputs_of(check, config, reference)) for check in checks]
     plots = ProteinPlots(runs["nvt"], runs["nve"], model, reference.frames, reference.protein)
     return Measured(checks, controls, power, reference.description, plots)
 
@@ -286,31 +213,6 @@ def _without_reference(check: Check, run: StageRun, reference: Reference) -> Che
         check=check.name, subject=run.protein, value=None, error=0.0, threshold=None, verdict="inconclusive",
         reason=f"there is no reference at {run.temperature_K:g} K", unit=check.unit,
     )  # fmt: skip
-
-
-def _inputs(check: CheckResult, config: Config, reference: Reference) -> dict[str, Any]:
-    """What a result was computed from, by names that hold on any machine."""
-    family = check.check.split(".")[0]
-    folder = f"md/{check.subject}"
-    if family == "structure":
-        chosen = ("max_trim", "min_effective_samples", "min_replicas", "contact_cutoff_A", "contact_min_separation",
-                  "q_beta_per_A", "q_lambda", "noise_blocks")  # fmt: skip
-        return {
-            "trajectories": f"{folder}/nvt/replica_*.dcd",
-            "reference": {"file": f"{check.subject}.h5", **reference.description},
-            "settings": {name: getattr(config.validate_, name) for name in chosen},
-        }
-    files = {
-        "minimize": [f"{folder}/minimize/observables.h5"],
-        "stability": [f"{folder}/{stage}/{file}" for stage in ("nvt", "nve")
-                      for file in ("observables.h5", "replica_*.dcd")],
-        "nvt": [f"{folder}/nvt/observables.h5"],
-        "nve": [f"{folder}/nve/observables.h5"],
-    }  # fmt: skip
-    inputs: dict[str, Any] = {"files": files.get(family, [])}
-    if family == "stability":
-        inputs["limits"] = config.md.monitors.model_dump(mode="json")
-    return inputs
 
 
 def _with_caveats(checks: list[CheckResult], untrained: list[str], temperature: dict[str, Any]) -> list[CheckResult]:
