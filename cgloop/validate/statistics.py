@@ -48,6 +48,24 @@ def jackknife_error(statistic: Callable[[list[int]], np.ndarray], replicas: int)
     return student_t(replicas - 1) * np.sqrt((replicas - 1) / replicas * spread)
 
 
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """p-values that several tests together leave, in the order given; each is compared with the level of one test.
+
+    The k-th smallest of m is multiplied by m − k + 1, and is at least as large as those before it: the chance that any
+    true hypothesis is rejected is at most the level, however the tests depend on each other. One that is no number
+    stays so, counts as a test, and rejects nothing else.
+
+    Source: S. Holm, Scand. J. Statist. 6, 65 (1979).
+    """
+    values = np.asarray(p_values, float)
+    adjusted = np.full(len(values), np.nan)
+    # Numbers that are none come last.
+    order = np.argsort(values)
+    factors = np.arange(len(values), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * values[order]))
+    return adjusted
+
+
 @dataclass(frozen=True)
 class Slope:
     """A straight line through a time series.

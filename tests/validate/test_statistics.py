@@ -11,6 +11,7 @@ from scipy import stats
 from cgloop.validate.equilibration import equilibration_cut, statistical_inefficiency
 from cgloop.validate.statistics import (
     circular_blocks,
+    holm,
     jackknife_error,
     linear_slope,
     longer_run_factor,
@@ -139,3 +140,23 @@ def test_longer_run():
     assert longer_run_factor(0.5, 1.0) == pytest.approx(4.0)
     assert longer_run_factor(0.0, 1.0) == math.inf
     assert longer_run_factor(1.0, math.inf) == math.inf
+
+
+def test_holm_is_the_published_procedure():
+    # Worked by hand: 4 · 0.005, 3 · 0.01, 2 · 0.03, then 0.04 held at the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert holm([]).tolist() == []
+    adjusted = holm([0.02, math.nan, 0.4])
+    assert adjusted[[0, 2]] == pytest.approx([0.06, 0.8])
+    assert math.isnan(adjusted[1])
+
+
+def test_holm_holds_the_level_of_all_tests_together():
+    """One common cause beside own ones: tests that depend on each other."""
+    rng = np.random.default_rng(4)
+    normal = (rng.normal(size=(4000, 1)) + rng.normal(size=(4000, 8))) / math.sqrt(2)
+    rejected = [holm(row).min() < 0.05 for row in stats.norm.sf(normal)]
+    assert np.mean(rejected) <= 0.05
+    single = stats.norm.sf(normal).min(axis=1) < 0.05
+    assert np.mean(single) > 0.15
