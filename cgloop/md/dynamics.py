@@ -22,7 +22,7 @@ from cgloop.md.failure import Failure, failure_of
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, limits_of
 from cgloop.md.noise import Noise
-from cgloop.md.observables import ObservablesWriter, StageInfo
+from cgloop.md.observables import Kinds, ObservablesWriter, StageInfo
 from cgloop.md.recorder import Clock, Recorder, Snapshot
 from cgloop.md.session import LammpsError, Moment, Session
 from cgloop.md.system import StartFrames, Subject, System
@@ -177,7 +177,10 @@ class _Files:
             max(1, round(interval * FS_PER_PS / clock.timestep_fs))
             for interval in (config.observe_every_ps, config.dump_every_ps)
         )
-        info = StageInfo(system.name, plan.stage, system.n_beads, plan.degrees_of_freedom, plan.temperature_K, clock)
+        kinds = Kinds(system.residue_type, system.masses)
+        info = StageInfo(
+            system.name, plan.stage, system.n_beads, plan.degrees_of_freedom, plan.temperature_K, clock, kinds
+        )
         self.out = out
         self.absent = [replica for replica in replicas if replica not in start.replicas]
         self.observables = ObservablesWriter(

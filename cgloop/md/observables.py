@@ -11,6 +11,8 @@ import numpy as np
 
 from cgloop.md.recorder import Clock, Snapshot
 from cgloop.model.terms import TERM_NAMES
+from cgloop.residues import RESIDUES
+from cgloop.units import MVV_TO_KCAL_PER_MOL
 
 COLUMNS = {
     "time_ps": "ps", "temperature_K": "K", "kinetic": "kcal/mol", "potential": "kcal/mol", "total": "kcal/mol",
@@ -29,6 +31,7 @@ class StageInfo:
         degrees_of_freedom: per replica.
         temperature_K: target.
         clock: time step and numbers of steps.
+        kinds: of the beads, for kinetic energies by residue type; None: they are not recorded.
     """
 
     protein: str
@@ -37,13 +40,55 @@ class StageInfo:
     degrees_of_freedom: int
     temperature_K: float
     clock: Clock
+    kinds: "Kinds | None" = None
+
+
+class Kinds:
+    """Beads sorted by residue type, to see how kinetic energy is shared among types.
+
+    Attributes:
+        types: ids that there are, ascending.
+    """
+
+    def __init__(self, residue_type: np.ndarray, masses: np.ndarray):
+        """Args:
+        residue_type: int [N].
+        masses: [N], g/mol.
+        """
+        self.types, which = np.unique(np.asarray(residue_type, int), return_inverse=True)
+        self._masses = np.asarray(masses, float)
+        self._member = (which[:, None] == np.arange(len(self.types))).astype(float)
+
+    @property
+    def names(self) -> list[str]:
+        """Residue names, [K]."""
+        return [RESIDUES[kind].name for kind in self.types]
+
+    def kinetic(self, velocities: np.ndarray) -> np.ndarray:
+        """Kinetic energies [R, K] in kcal/mol of the beads of each type, from velocities [R, N, 3] in Å/fs."""
+        # Not a matrix product, whose rounding of one replica depends on how many there are.
+        return (
+            0.5
+            * MVV_TO_KCAL_PER_MOL
+            * np.einsum("rni,rni,n,nk->rk", velocities, velocities, self._masses, self._member)
+        )
+
+    def degrees_of_freedom(self, at_rest: bool) -> np.ndarray:
+        """Of the beads of each type, [K]: twice their mean kinetic energy over kT.
+
+        With the centre of mass at rest a bead of mass m in a replica of mass M has 3 (1 − m/M): its velocity is that
+        of a free bead less that of the centre of mass.
+        """
+        share = self._masses / self._masses.sum() if at_rest else np.zeros_like(self._masses)
+        return 3.0 * ((1.0 - share) @ self._member)
 
 
 class ObservablesWriter:
     """Collects rows, and makes the file of them when the stage has ended.
 
-    The file has one group `replica_000` … per replica with the columns of `COLUMNS` and `terms` [T, n_terms]. Row k is
-    taken at time (k + 1) · interval of production. A replica that broke a limit has no rows from that step on.
+    The file has one group `replica_000` … per replica with the columns of `COLUMNS`, `terms` [T, n_terms], and
+    `kinetic_by_type` [T, n_types] where types are known. Row k is taken at time (k + 1) · interval of production. A
+    replica that broke a limit has no rows from that step on.
 
     Until then rows lie in a spool beside it, a plain file of float64 that can be cut at any row: an HDF5 file that is
     being written does not survive a kill. Rows of replicas that are no longer observed are NaN there.
@@ -68,7 +113,8 @@ class ObservablesWriter:
         """
         self._path, self._info, self._every = path, info, every_steps
         self._replicas, self._absent = list(replicas), list(absent)
-        self._shape = (len(self._replicas), len(COLUMNS) + len(TERM_NAMES))
+        n_kinds = 0 if info.kinds is None else len(info.kinds.types)
+        self._shape = (len(self._replicas), len(COLUMNS) + len(TERM_NAMES) + n_kinds)
         self._spool_path = path.with_name(f".{path.name}.spool")
         self._spool_path.touch()
         os.truncate(self._spool_path, keep_rows * 8 * self._shape[0] * self._shape[1])
@@ -80,7 +126,7 @@ class ObservablesWriter:
         step = snapshot.step - self._info.clock.equilibration_steps
         if step <= 0 or step % self._every:
             return
-        evaluation, energies = snapshot.evaluation, snapshot.evaluation.energies
+        evaluation, energies, kinds = snapshot.evaluation, snapshot.evaluation.energies, self._info.kinds
         table = np.column_stack(
             [
                 np.full(len(energies), self._info.clock.production_ps(snapshot.step)),
@@ -92,6 +138,7 @@ class ObservablesWriter:
                 evaluation.max_force,
                 evaluation.bond_deviation,
                 evaluation.terms,
+                *([] if kinds is None else [kinds.kinetic(snapshot.velocities)]),
             ]
         )
         table[~snapshot.alive] = np.nan
@@ -127,6 +174,10 @@ class ObservablesWriter:
 
     def _attributes(self) -> dict[str, Any]:
         info = self._info
+        at_rest = info.degrees_of_freedom < 3 * info.n_beads
+        by_type = {} if info.kinds is None else {
+            "kinetic_types": info.kinds.names, "dof_by_type": info.kinds.degrees_of_freedom(at_rest),
+        }  # fmt: skip
         return {
             "protein": info.protein,
             "stage": info.stage,
@@ -138,12 +189,16 @@ class ObservablesWriter:
             "equilibration_steps": info.clock.equilibration_steps,
             "steps_asked": info.clock.steps,
             "term_names": list(TERM_NAMES),
+            **by_type,
         }
 
     @staticmethod
     def _write_group(group: h5py.Group, rows: np.ndarray) -> None:
         columns = {name: (rows[:, place], unit) for place, (name, unit) in enumerate(COLUMNS.items())}
-        columns["terms"] = (rows[:, len(COLUMNS) :], "kcal/mol")
+        terms_end = len(COLUMNS) + len(TERM_NAMES)
+        columns["terms"] = (rows[:, len(COLUMNS) : terms_end], "kcal/mol")
+        if rows.shape[1] > terms_end:
+            columns["kinetic_by_type"] = (rows[:, terms_end:], "kcal/mol")
         for name, (values, unit) in columns.items():
             group[name] = values
             group[name].attrs["unit"] = unit

@@ -26,6 +26,8 @@ class Replica:
         limit: name of the limit that the MD itself found violated, "" if none.
         series: the `MONITORED` series, [T] each; Å, K, ps, kcal/mol.
         positions: trajectory [F, N, 3], Å.
+        kinetic_by_type: [T, K], kcal/mol, of the beads of each of `StageRun.types`; None where the engine does not
+            record it.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Replica:
     limit: str
     series: dict[str, np.ndarray]
     positions: np.ndarray
+    kinetic_by_type: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class StageRun:
         replicas: those that left readable records.
         problems: one sentence for each record that is missing or damaged.
         at_rest: whether the dynamics keep the centre of mass at rest, as CSVR and Nosé–Hoover do.
+        types: residue names of `Replica.kinetic_by_type`, [K].
+        freedom_by_type: degrees of freedom of the beads of each type, [K].
     """
 
     protein: str
@@ -65,6 +70,8 @@ class StageRun:
     replicas: list[Replica]
     problems: list[str] = field(default_factory=list)
     at_rest: bool = False
+    types: tuple[str, ...] = ()
+    freedom_by_type: tuple[float, ...] = ()
 
     @property
     def degrees_of_freedom(self) -> int:

@@ -65,8 +65,13 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
     problems: list[str] = []
     replicas: list[Replica] = []
     n_beads = len(residue_type)
+    types: tuple[str, ...] = ()
+    freedom: tuple[float, ...] = ()
     try:
         with h5py.File(folder / "observables.h5") as file:
+            if "kinetic_types" in file.attrs:
+                types = tuple(str(name) for name in file.attrs["kinetic_types"])
+                freedom = tuple(float(number) for number in file.attrs["dof_by_type"])
             for name in sorted(group for group in file if group.startswith("replica_")):
                 try:
                     replicas.append(_read_replica(file[name], folder, name, n_beads, asked))
@@ -94,6 +99,8 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
         replicas=replicas,
         problems=problems,
         at_rest=asked.at_rest,
+        types=types,
+        freedom_by_type=freedom,
     )
 
 
@@ -102,6 +109,7 @@ def _read_replica(group: h5py.Group, folder: Path, name: str, n_beads: int, aske
     if len({values.shape for values in series.values()}) != 1:
         raise ValueError("series of different lengths")
     attributes = group.attrs
+    by_type = np.asarray(group["kinetic_by_type"][:], float) if "kinetic_by_type" in group else None
     limit = str(attributes.get("limit", "")) or ("" if bool(attributes["survived"]) else "unknown")
     return Replica(
         number=int(name.removeprefix("replica_")),
@@ -110,6 +118,7 @@ def _read_replica(group: h5py.Group, folder: Path, name: str, n_beads: int, aske
         limit=limit,
         series=series,
         positions=read_dcd(folder / f"{name}.dcd", n_beads),
+        kinetic_by_type=by_type,
     )
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from cgloop.md.evaluation import N_TERMS
-from cgloop.md.observables import ObservablesWriter, StageInfo
+from cgloop.md.noise import Noise
+from cgloop.md.observables import Kinds, ObservablesWriter, StageInfo
 from cgloop.md.recorder import Clock, Snapshot
+from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
-from cgloop.units import KB
+from cgloop.units import KB, MVV_TO_KCAL_PER_MOL, thermal_energy
 from tests.md.model_worlds import system
 from tests.md.worlds import chain_frames, evaluation
 
@@ -114,6 +116,26 @@ def test_observables(tmp_path):
         assert len(absent["time_ps"]) == 0
         assert not broken.attrs["survived"]
         assert whole["kinetic"].attrs["unit"] == "kcal/mol"
+
+
+def test_kinetic_energy_by_residue_type():
+    """By hand, and for a gas at rest: ½ kT for each of the degrees of freedom that a type is said to have."""
+    types, masses = np.array([7, 3, 7, 19, 3, 7]), np.array([57.0, 115.0, 57.0, 99.0, 115.0, 57.0])
+    kinds = Kinds(types, masses)
+    assert kinds.names == ["ASP", "GLY", "VAL"]
+    noise = Noise(1, range(4000), 6, "velocities")
+    free = maxwell_velocities(noise, masses, 300.0)
+    of_beads = 0.5 * MVV_TO_KCAL_PER_MOL * masses * (free**2).sum(axis=2)
+    by_hand = np.stack([of_beads[:, types == kind].sum(axis=1) for kind in (3, 7, 19)], axis=1)
+    np.testing.assert_allclose(kinds.kinetic(free), by_hand, rtol=1e-12)
+    for at_rest, velocities in ((False, free), (True, remove_net_momentum(free, masses))):
+        freedom = kinds.degrees_of_freedom(at_rest)
+        assert freedom.sum() == pytest.approx(15 if at_rest else 18)
+        measured = kinds.kinetic(velocities).mean(axis=0) / (0.5 * thermal_energy(300.0))
+        # Each with its own scatter, √(2 dof / samples).
+        assert (np.abs(measured - freedom) < 4 * np.sqrt(2 * freedom / 4000)).all()
+        if at_rest:
+            assert (np.abs(measured - 3 * np.array([2, 3, 1])) > 4 * np.sqrt(2 * freedom / 4000)).any()
 
 
 def test_observables_are_written_in_blocks(tmp_path, monkeypatch):

@@ -63,6 +63,9 @@ def test_series_and_frames_are_complete(finished):
             group = file["replica_001"]
             np.testing.assert_allclose(group["time_ps"][:], 0.02 * np.arange(1, steps // 10 + 1))
             assert np.isfinite(group["total"][:]).all()
+            np.testing.assert_allclose(group["kinetic_by_type"][:].sum(axis=1), group["kinetic"][:])
+            assert group["kinetic_by_type"].shape[1] == len(file.attrs["kinetic_types"])
+            assert file.attrs["dof_by_type"].sum() == pytest.approx(dof)
             assert group.attrs["start_frame"] == 10
         universe = MDAnalysis.Universe(folder / "topology.pdb", folder / "replica_001.dcd")
         assert len(universe.trajectory) == steps // 25
