@@ -18,6 +18,7 @@ from cgloop.stages import write_json
 from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
 from cgloop.validate.controls import power_control, reference_control
 from cgloop.validate.gate import SCHEMA_VERSION
+from cgloop.validate.known_bad import known_bad_control
 from cgloop.validate.inputs import inputs_of
 from cgloop.validate.plots import ProteinPlots, plot_data
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
@@ -35,6 +36,7 @@ class Measured:
     checks: list[CheckResult]
     controls: dict[str, dict[str, Any]]
     power: dict[str, dict[str, Any]]
+    known_bad: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
     plots: ProteinPlots
 
@@ -93,6 +95,7 @@ def validate_run(
             "controls": {
                 "reference": {name: measured[name].controls for name in names},
                 "power": {name: measured[name].power for name in names if measured[name].power},
+                "known_bad": {name: measured[name].known_bad for name in names},
             },
             "settings": settings.model_dump(mode="json"),
         }
@@ -160,13 +163,15 @@ def measure_protein(
         if len(replica.positions) and np.isfinite(replica.positions).all()
     ]
     checks += _structural(runs["nvt"], [frames for _, frames in model], reference, config)
-    controls = reference_control(reference.frames, settings, name) if reference.frames else {}
-    power = {}
+    controls, known_bad, power = {}, {}, {}
+    if reference.frames:
+        controls = reference_control(reference.frames, settings, name)
+        known_bad = known_bad_control(reference, config, int(md["replicas"]), controls)
     if reference.frames and reference.other:
         power = power_control(reference.other, reference.other_temperature_K, reference.frames, settings)
     checks = [replace(check, inputs=check.inputs or inputs_of(check, config, reference)) for check in checks]
     plots = ProteinPlots(runs["nvt"], runs["nve"], model, reference.frames, reference.protein)
-    return Measured(checks, controls, power, reference.description, plots)
+    return Measured(checks, controls, power, known_bad, reference.description, plots)
 
 
 def _asked(config: Config, md: dict[str, Any], stage: str) -> Asked:

@@ -141,13 +141,18 @@ def read_dcd(path: Path, n_beads: int) -> np.ndarray:
 
 def _wrong_beads(topology: Path, residue_type: np.ndarray) -> str:
     """In what way the beads of a trajectory are not those of the reference, or nothing."""
-    expected = [RESIDUES[int(kind)].name for kind in residue_type]
     try:
         lines = topology.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return f"{topology.parent.name}/{topology.name} cannot be read: {_plain(error, topology.parent)}"
     # Columns 18–20 of an ATOM record hold the residue name (wwPDB format 3.3).
-    found = [parent_name(line[17:20]) for line in lines if line.startswith(("ATOM  ", "HETATM"))]
+    return wrong_order([parent_name(line[17:20]) for line in lines if line.startswith(("ATOM  ", "HETATM"))],
+                       residue_type)
+
+
+def wrong_order(found: list[str | None], residue_type: np.ndarray) -> str:
+    """In what way beads of these residues are not those of the reference, or nothing."""
+    expected = [RESIDUES[int(kind)].name for kind in residue_type]
     if found == expected:
         return ""
     if len(found) != len(expected):

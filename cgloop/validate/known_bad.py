@@ -1,0 +1,375 @@
+"""Known-bad trajectories that run with every gate, because a gate that cannot fail is no gate.
+
+Each is the reference itself with one thing wrong, goes through the very functions that judge the model, and has to be
+failed by the check that is meant for it. Frames are those of the reference; kinetic and total energies, which a
+reference does not have, are analytic: as many replicas, as long, and as slow to forget as the run's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.signal import lfilter
+
+from cgloop.checks import CheckResult, Verdict
+from cgloop.config import Config
+from cgloop.residues import RESIDUES
+from cgloop.units import FS_PER_PS, KB
+from cgloop.validate import geometry, nve, nvt, stability, structure
+from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference
+from cgloop.validate.rundata import Replica, StageRun
+from cgloop.validate.structure import StructuralCheck
+from cgloop.validate.trajectory import wrong_order
+
+SEED = 20231
+"""Of the analytic energies. A constant: controls of the same run shall come out the same."""
+
+SURVIVAL_FRAMES = 200
+"""Frames of a replica that go through the survival check; it looks at each for itself, so that more tell no more."""
+
+TOTAL_ENERGY_SCATTER = 0.01
+"""kcal/mol; what the integrator leaves of a conserved energy."""
+
+WRONG_TEMPERATURE = 1.1
+HEATING = (0.92, 1.08)
+DRIFT_KCAL_PER_MOL_PER_NS = 5.0
+BEYOND = 2.0
+"""Broken bonds and overlaps are beyond their limits by this factor."""
+ZIGZAG_DEGREES = 130.0
+"""CA–CA–CA angle of an extended strand."""
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """The reference as if a model had made it, sound or with one thing wrong.
+
+    Attributes:
+        frames: an NVT stage with frames of the reference, and the distances that its record would show.
+        kinetics: an NVT stage of as many replicas and observations as were asked for, without frames.
+        energies: an NVE stage, likewise.
+        ensemble: all frames of every replica of the reference, [F, N, 3].
+        residues: names of the beads, as a trajectory would give them.
+    """
+
+    frames: StageRun
+    kinetics: StageRun
+    energies: StageRun
+    ensemble: list[np.ndarray]
+    residues: list[str]
+
+
+@dataclass(frozen=True)
+class KnownBad:
+    """One way to be wrong.
+
+    Attributes:
+        name: of the case.
+        checks: those that are meant for it.
+        text: what is wrong, in words.
+        damage: does it; None if that cannot be done to this protein.
+    """
+
+    name: str
+    checks: tuple[str, ...]
+    text: str
+    damage: Callable[[Specimen, Reference, Config], Specimen | None]
+
+
+def known_bad_control(
+    reference: Reference, config: Config, replicas: int, sound: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """All cases that can be made from a reference, each judged by the checks meant for it.
+
+    Args:
+        reference: with frames at the MD's temperature.
+        config: limits, and lengths of the run.
+        replicas: that were asked for.
+        sound: what the reference control found, by check.
+
+    Returns:
+        By `case` or, where several checks are meant for it, `case:check`: `case`, `check`, `text`, `verdict`,
+        `caught`, `reason`. `caught` is True for a fail; False for a pass, which shows that the check cannot judge; and
+        None where nothing was decided: the check is inconclusive, or it fails the sound original as well.
+    """
+    original = specimen(reference, config, replicas)
+    sound_verdicts: dict[str, Verdict] = {name: entry["verdict"] for name, entry in sound.items()}
+    outcome: dict[str, dict[str, Any]] = {}
+    for case in CASES:
+        bad = case.damage(original, reference, config)
+        for check in case.checks:
+            if check not in sound_verdicts:
+                sound_verdicts[check] = JUDGES[check](original, reference, config).verdict
+            key = case.name if len(case.checks) == 1 else f"{case.name}:{check}"
+            entry = {"case": case.name, "check": check, "text": case.text}
+            outcome[key] = {**entry, **_outcome(bad, check, sound_verdicts[check], reference, config)}
+    return outcome
+
+
+def _outcome(
+    bad: Specimen | None, check: str, sound: Verdict, reference: Reference, config: Config
+) -> dict[str, Any]:
+    if bad is None:
+        return {"verdict": None, "caught": None, "reason": "cannot be made from this protein"}
+    result = JUDGES[check](bad, reference, config)
+    caught: bool | None = {"fail": True, "inconclusive": None}.get(result.verdict, False)
+    reason = result.reason
+    if caught and sound == "fail":
+        caught, reason = None, f"the sound original fails as well; {reason}"
+    return {"verdict": result.verdict, "caught": caught, "reason": reason}
+
+
+def specimen(reference: Reference, config: Config, replicas: int) -> Specimen:
+    """The sound original that all cases are made from."""
+    at = np.abs(reference.data.temperature_K - config.md_temperature_K) < SAME_TEMPERATURE_K
+    numbers = np.unique(reference.data.replica[at])
+    ensemble = [reference.data.positions[at & (reference.data.replica == number)] for number in numbers]
+    rng = np.random.default_rng(SEED)
+    return Specimen(
+        frames=_frames(ensemble, reference, config, rng),
+        kinetics=_energies("nvt", config.md.nvt.length_ps, reference, config, replicas, rng),
+        energies=_energies("nve", config.md.nve.length_ps, reference, config, replicas, rng),
+        ensemble=ensemble,
+        residues=[RESIDUES[int(kind)].name for kind in reference.data.residue_type],
+    )
+
+
+def _frames(ensemble: list[np.ndarray], reference: Reference, config: Config, rng: np.random.Generator) -> StageRun:
+    """Frames of the reference with the series that a healthy run would have beside them, one point a frame."""
+    linked, bonded = reference.data.linked, np.flatnonzero(reference.data.linked)
+    kept = [positions[:SURVIVAL_FRAMES] for positions in ensemble]
+    length = max(map(len, kept))
+    run = _stage("nvt", length * config.md.dump_every_ps, reference, config, len(kept))
+    pairs = geometry.distant_pairs(linked, 2)
+    done = []
+    for number, positions in enumerate(kept):
+        bonds = np.linalg.norm(positions[:, bonded + 1].astype(float) - positions[:, bonded], axis=2)
+        series = _series(len(positions), config.md.dump_every_ps, run, config, rng)
+        series["min_distance_A"] = geometry.pair_distances(positions, pairs).min(axis=1, initial=np.inf)
+        series["max_bond_deviation"] = np.abs(bonds / reference.bonds_A - 1).max(axis=1, initial=0.0)
+        # Shorter replicas of the reference count as they are: nobody asked them to be longer.
+        steps = _steps(len(positions) * config.md.dump_every_ps, config)
+        done.append(Replica(number, steps, steps, "", series, positions))
+    shortest = min(map(len, kept))
+    return replace(run, frames_asked=shortest, points_asked=shortest, replicas=done)
+
+
+def _energies(
+    stage: str, length_ps: float, reference: Reference, config: Config, replicas: int, rng: np.random.Generator
+) -> StageRun:
+    run = _stage(stage, length_ps, reference, config, replicas)
+    nothing = np.zeros((0, run.n_beads, 3))
+    steps = _steps(length_ps, config)
+    done = [
+        Replica(number, steps, steps, "", _series(run.points_asked, config.md.observe_every_ps, run, config, rng),
+                nothing)
+        for number in range(replicas)
+    ]  # fmt: skip
+    return replace(run, replicas=done)
+
+
+def _stage(stage: str, length_ps: float, reference: Reference, config: Config, replicas: int) -> StageRun:
+    return StageRun(
+        protein=reference.data.name, stage=stage, timestep_fs=config.md.timestep_fs,
+        temperature_K=config.md_temperature_K, n_beads=len(reference.data.residue_type), replicas_asked=replicas,
+        frames_asked=max(1, math.floor(length_ps / config.md.dump_every_ps + 1e-6)),
+        points_asked=max(1, math.floor(length_ps / config.md.observe_every_ps + 1e-6)), replicas=[],
+        at_rest=stage == "nve" or config.md.nvt.conserves_momentum,
+    )  # fmt: skip
+
+
+def _steps(length_ps: float, config: Config) -> int:
+    return max(1, round(length_ps * FS_PER_PS / config.md.timestep_fs))
+
+
+def _series(
+    points: int, spacing_ps: float, run: StageRun, config: Config, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Series of a healthy replica: kinetic energy ½ kT Σ z² over Ornstein–Uhlenbeck components z.
+
+    Energy under a Langevin thermostat forgets with the rate of the friction; squares of z do with twice that of z.
+    """
+    keep = math.exp(-0.5 * config.md.nvt.friction_per_ps * spacing_ps)
+    noise = rng.normal(size=(points, run.degrees_of_freedom)) * math.sqrt(1 - keep**2)
+    noise[0] = rng.normal(size=run.degrees_of_freedom)
+    kinetic = 0.5 * KB * run.temperature_K * (lfilter([1.0], [1.0, -keep], noise, axis=0) ** 2).sum(axis=1)
+    scatter = TOTAL_ENERGY_SCATTER * rng.normal(size=points)
+    total = scatter if run.stage == "nve" else kinetic + scatter
+    return {
+        "time_ps": spacing_ps * np.arange(1, points + 1),
+        "temperature_K": nvt.kinetic_temperature(kinetic, run.degrees_of_freedom),
+        "kinetic": kinetic,
+        "potential": total - kinetic,
+        "total": total,
+        "min_distance_A": np.full(points, np.inf),
+        "max_force": np.zeros(points),
+        "max_bond_deviation": np.zeros(points),
+    }
+
+
+Judge = Callable[[Specimen, Reference, Config], CheckResult]
+
+
+def _survival(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    wrong = wrong_order(one.residues, reference.data.residue_type)
+    run = replace(one.frames, problems=[wrong] if wrong else [])
+    return stability.survival_check(
+        [run], reference.bonds_A, reference.data.linked, config.md.monitors, config.validate_
+    )
+
+
+def _temperature(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    return nvt.temperature_check(one.kinetics, config.validate_)
+
+
+def _drift(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    return nve.drift_check(one.energies, config.validate_)
+
+
+def _mirror(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    model = [structure.observe(positions, reference.protein, config.validate_) for positions in one.ensemble]
+    return structure.mirror_check(model, reference.frames, config.validate_, reference.data.name)
+
+
+def _comparison(spec: StructuralCheck) -> Judge:
+    def judge(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+        model = [structure.observe(positions, reference.protein, config.validate_) for positions in one.ensemble]
+        return structure.run_comparison(spec, model, reference.frames, config.validate_, reference.data.name)
+
+    return judge
+
+
+JUDGES: dict[str, Judge] = {
+    stability.SURVIVAL.name: _survival,
+    nvt.TEMPERATURE.name: _temperature,
+    nve.DRIFT.name: _drift,
+    structure.MIRROR.name: _mirror,
+    **{spec.check.name: _comparison(spec) for spec in structure.COMPARISONS},
+}
+"""How a specimen is judged by each check: the functions that judge the model."""
+
+
+def _with_frames(one: Specimen, change: Callable[[np.ndarray], np.ndarray]) -> Specimen:
+    """With the frames of the first replica changed; one that breaks is enough."""
+    first, *others = one.frames.replicas
+    broken = replace(first, positions=change(first.positions.copy()))
+    return replace(one, frames=replace(one.frames, replicas=[broken, *others]))
+
+
+def _with_series(run: StageRun, name: str, change: Callable[[np.ndarray], np.ndarray]) -> StageRun:
+    changed = [replace(r, series={**r.series, name: change(r.series[name])}) for r in run.replicas]
+    return replace(run, replicas=changed)
+
+
+def _nan_frame(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    def change(positions: np.ndarray) -> np.ndarray:
+        positions[len(positions) // 2, 0, 0] = np.nan
+        return positions
+
+    return _with_frames(one, change)
+
+
+def _broken_bond(one: Specimen, reference: Reference, config: Config) -> Specimen | None:
+    bonded = np.flatnonzero(reference.data.linked)
+    if not len(bonded):
+        return None
+    bead, length = int(bonded[len(bonded) // 2]), float(reference.bonds_A[len(bonded) // 2])
+
+    def change(positions: np.ndarray) -> np.ndarray:
+        half = len(positions) // 2
+        bond = positions[half:, bead + 1] - positions[half:, bead]
+        longer = length * (1 + BEYOND * config.md.monitors.max_bond_deviation)
+        along = bond / np.linalg.norm(bond, axis=1, keepdims=True)
+        positions[half:, bead + 1 :] += (longer * along - bond)[:, None]
+        return positions
+
+    return _with_frames(one, change)
+
+
+def _overlap(one: Specimen, reference: Reference, config: Config) -> Specimen | None:
+    """The last bead lies on its second neighbour: bonds keep their lengths, nearly."""
+    if one.frames.n_beads < 3:
+        return None
+
+    def change(positions: np.ndarray) -> np.ndarray:
+        half = len(positions) // 2
+        back = positions[half:, -2] - positions[half:, -3]
+        apart = config.md.monitors.min_distance_A / (2 * BEYOND)
+        positions[half:, -1] = positions[half:, -3] + apart * back / np.linalg.norm(back, axis=1, keepdims=True)
+        return positions
+
+    return _with_frames(one, change)
+
+
+def _frozen(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    return _with_frames(one, lambda positions: np.repeat(positions[:1], len(positions), axis=0))
+
+
+def _truncated(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    return _with_frames(one, lambda positions: positions[: one.frames.frames_asked // 2])
+
+
+def _wrong_type_order(one: Specimen, reference: Reference, config: Config) -> Specimen | None:
+    """The names of the beads in reverse order, or shifted by one where that reads the same."""
+    for other in (one.residues[::-1], one.residues[1:] + one.residues[:1]):
+        if other != one.residues:
+            return replace(one, residues=other)
+    return None
+
+
+def _mirror_image(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    return replace(one, ensemble=[positions * np.float32([-1, 1, 1]) for positions in one.ensemble])
+
+
+def _stretched(one: Specimen, reference: Reference, config: Config) -> Specimen | None:
+    """Every bond of every frame keeps its length, and they follow each other in a zigzag."""
+    if one.frames.n_beads < 3:
+        return None
+    turn = math.radians(180.0 - ZIGZAG_DEGREES) / 2
+    side = (-1.0) ** np.arange(one.frames.n_beads - 1)
+    directions = np.stack([np.full(len(side), math.cos(turn)), side * math.sin(turn), np.zeros(len(side))], axis=1)
+
+    def stretch(positions: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(np.diff(positions, axis=1), axis=2)
+        start = np.zeros((len(positions), 1, 3))
+        return np.concatenate([start, np.cumsum(lengths[:, :, None] * directions, axis=1)], axis=1)
+
+    return replace(one, ensemble=[stretch(positions) for positions in one.ensemble])
+
+
+def _wrong_temperature(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    return replace(one, kinetics=_with_series(one.kinetics, "kinetic", lambda kinetic: kinetic * WRONG_TEMPERATURE))
+
+
+def _heating(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    heated = _with_series(one.kinetics, "kinetic", lambda kinetic: kinetic * np.linspace(*HEATING, len(kinetic)))
+    return replace(one, kinetics=heated)
+
+
+def _energy_drift(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    gain = DRIFT_KCAL_PER_MOL_PER_NS * config.md.nve.length_ps / 1000.0
+    drifting = _with_series(one.energies, "total", lambda total: total + np.linspace(0, gain, len(total)))
+    return replace(one, energies=drifting)
+
+
+_SURVIVAL = (stability.SURVIVAL.name,)
+
+CASES: tuple[KnownBad, ...] = (
+    KnownBad("nan_frame", _SURVIVAL, "one coordinate of one frame is no number", _nan_frame),
+    KnownBad("broken_bond", _SURVIVAL, "half-way a bond is stretched to twice its limit", _broken_bond),
+    KnownBad("overlap", _SURVIVAL, "half-way two beads come closer than half the limit", _overlap),
+    KnownBad("frozen", _SURVIVAL, "all frames of a replica are the same", _frozen),
+    KnownBad("truncated", _SURVIVAL, "the frames of a replica end half-way", _truncated),
+    KnownBad("wrong_type_order", _SURVIVAL, "the beads are named in another order", _wrong_type_order),
+    KnownBad("wrong_temperature", (nvt.TEMPERATURE.name,), "10 % too hot", _wrong_temperature),
+    KnownBad("slow_heating", (nvt.TEMPERATURE.name,), "from 8 % too cold to 8 % too hot, right on average", _heating),
+    KnownBad("energy_drift", (nve.DRIFT.name,), "total energy rises by 5 kcal/mol/ns", _energy_drift),
+    KnownBad("mirror_image", (structure.MIRROR.name,), "every frame is its mirror image", _mirror_image),
+    KnownBad(
+        "stretched",
+        (structure.RMSD.name, structure.CONTACTS.name, structure.Q.name),
+        "every frame is an extended chain",
+        _stretched,
+    ),
+)
