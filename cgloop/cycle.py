@@ -18,6 +18,7 @@ from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, 
 from cgloop.rundir import RunDirectory, opened, write_config
 from cgloop.stages import RECORD, StageResult, read_record, replace_folder, run_stage, write_json
 from cgloop.validate.gate import judge, parity_metrics, require_known
+from cgloop.validate.gate_words import table
 
 log = logging.getLogger("cgloop.cycle")
 
@@ -26,7 +27,7 @@ EXIT_CODES = {"pass": ExitCode.PASS, "fail": ExitCode.FAIL, "inconclusive": Exit
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its exit code, and three lines for the person who waited."""
+    """How a command ended: its exit code, and lines for the person who waited; of a verdict the last three are words."""
 
     code: ExitCode
     lines: tuple[str, ...]
@@ -156,7 +157,10 @@ def _judge(context: Context) -> dict[str, Any]:
     else:
         metrics = parity_metrics(context.folder("parity") / "parity.json")
     manifest = _read_json(context.folder("export") / "manifest.json")
-    verdict = judge(metrics, context.config.gate.required, manifest.get("cautions") or [])
+    gate = context.config.gate
+    verdict = judge(
+        metrics, gate.required, manifest.get("cautions") or [], optional=gate.optional, significance=gate.significance
+    )
     verdict["run"] = context.config.run.name
     verdict["cycle"] = context.cycle
     verdict["results"] = {
@@ -207,6 +211,8 @@ def _interrupted(run: RunDirectory, error: Interrupted) -> Outcome:
 def _closing_lines(run: RunDirectory, verdict: dict[str, Any], page: Path) -> tuple[str, ...]:
     cautions = "".join(f" Caution: {caution['text']}" for caution in verdict["cautions"])
     return (
+        *table(verdict),
+        "",
         f"verdict  {verdict['verdict'].upper()}: {verdict['summary']}{cautions}",
         f"figures  {_figures(verdict)}",
         f"look at  {page}  (numbers: {run.verdict}, log: {run.log})",

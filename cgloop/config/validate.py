@@ -53,3 +53,7 @@ class GateConfig(Section):
     """Checks that decide; all others are reported."""
 
     required: list[str] = Field(default_factory=lambda: list(REQUIRED), min_length=1)
+    optional: list[str] = Field([], description="do not decide, but the verdict tells if they fail")
+    significance: float = Field(
+        0.01, gt=0, lt=0.5, description="chance that a healthy model is failed by any of the required checks"
+    )

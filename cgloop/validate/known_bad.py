@@ -107,9 +107,7 @@ def known_bad_control(
     return outcome
 
 
-def _outcome(
-    bad: Specimen | None, check: str, sound: Verdict, reference: Reference, config: Config
-) -> dict[str, Any]:
+def _outcome(bad: Specimen | None, check: str, sound: Verdict, reference: Reference, config: Config) -> dict[str, Any]:
     if bad is None:
         return {"verdict": None, "caught": None, "reason": "cannot be made from this protein"}
     result = JUDGES[check](bad, reference, config)
@@ -319,7 +317,7 @@ def _wrong_type_order(one: Specimen, reference: Reference, config: Config) -> Sp
 
 
 def _mirror_image(one: Specimen, reference: Reference, config: Config) -> Specimen:
-    return replace(one, ensemble=[positions * np.float32([-1, 1, 1]) for positions in one.ensemble])
+    return replace(one, ensemble=[positions * np.array([-1, 1, 1], np.float32) for positions in one.ensemble])
 
 
 def _stretched(one: Specimen, reference: Reference, config: Config) -> Specimen | None:

@@ -108,6 +108,7 @@ def judge_drift(
             "kT_per_ns_per_dof": abs(mean) / (thermal_energy(temperature_K) * degrees_of_freedom),
             "drift_over_kinetic_fluctuation": abs(mean) / fluctuation if fluctuation > 0 else math.inf,
             "needs": needs,
+            "by_own_rule": bool(runaways) or not fluctuation > 0,
         },
     )  # fmt: skip
 

@@ -61,7 +61,8 @@ def judge_temperature(
     needs: Needs = {}
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(temperatures), settings)
     verdict: Verdict = decide(deviation, error_relative, limit, "at most")
-    if abs(change) - change_error > limit * target_K:
+    moves = abs(change) - change_error > limit * target_K
+    if moves:
         verdict = "fail"
         shown = f"moves by {change:+.0f} ± {change_error:.0f} K from start to end, at {shown} on average"
     elif doubts:
@@ -77,5 +78,6 @@ def judge_temperature(
             "mean_K": mean, "error_K": error, "target_K": target_K, "change_K": change,
             "change_error_K": change_error, "replica_means_K": [float(part.mean()) for part in sample.replicas],
             "trimmed_points": sample.starts, "needs": needs,
+            "by_own_rule": moves,
         },
     )  # fmt: skip

@@ -18,8 +18,8 @@ from cgloop.stages import write_json
 from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
 from cgloop.validate.controls import power_control, reference_control
 from cgloop.validate.gate import SCHEMA_VERSION
-from cgloop.validate.known_bad import known_bad_control
 from cgloop.validate.inputs import inputs_of
+from cgloop.validate.known_bad import known_bad_control
 from cgloop.validate.plots import ProteinPlots, plot_data
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
 from cgloop.validate.rundata import StageRun
@@ -86,6 +86,7 @@ def validate_run(
             "proteins": {
                 name: {
                     "gated": temperature["gated"],
+                    "replicas": int(md["replicas"]),
                     "untrained_types": md["proteins"][name].get("untrained_types") or [],
                     "reference": measured[name].statistics,
                 }

@@ -321,7 +321,8 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
     shown = f"mirror image {side} by {abs(value):.2f} ± {error:.2g} Å in the {count} of {total} frames that are folded"
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(differences), settings)
     mirrored = [float(np.mean(part < 0)) for part in differences]
-    if len(differences) >= settings.min_replicas and min(mirrored) >= MIRRORED_FRACTION:
+    all_mirrored = len(differences) >= settings.min_replicas and min(mirrored) >= MIRRORED_FRACTION
+    if all_mirrored:
         verdict = "fail"
     elif doubts:
         verdict, shown = "inconclusive", f"{shown}, but {in_words(doubts)}"
@@ -331,7 +332,7 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
         reference=float(np.mean(np.concatenate([f.mirror_rmsd - f.rmsd for f in reference]))),
         detail={
             **result.detail, "mirrored_fractions": mirrored, "verdict_of_error_bar": undoubted,
-            "needs": needs if verdict == "inconclusive" else {},
+            "needs": needs if verdict == "inconclusive" else {}, "by_own_rule": all_mirrored,
         },
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ A record that is missing or damaged is no reason to stop: it is noted, and the c
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,15 @@ def _wrong_beads(topology: Path, residue_type: np.ndarray) -> str:
     except (OSError, UnicodeDecodeError) as error:
         return f"{topology.parent.name}/{topology.name} cannot be read: {_plain(error, topology.parent)}"
     # Columns 18–20 of an ATOM record hold the residue name (wwPDB format 3.3).
-    return wrong_order([parent_name(line[17:20]) for line in lines if line.startswith(("ATOM  ", "HETATM"))],
-                       residue_type)
+    return wrong_order(
+        [parent_name(line[17:20]) for line in lines if line.startswith(("ATOM  ", "HETATM"))], residue_type
+    )
 
 
-def wrong_order(found: list[str | None], residue_type: np.ndarray) -> str:
+def wrong_order(found: Sequence[str | None], residue_type: np.ndarray) -> str:
     """In what way beads of these residues are not those of the reference, or nothing."""
     expected = [RESIDUES[int(kind)].name for kind in residue_type]
-    if found == expected:
+    if list(found) == expected:
         return ""
     if len(found) != len(expected):
         return f"the trajectory has {len(found)} beads, the reference {len(expected)}"

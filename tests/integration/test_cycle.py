@@ -44,7 +44,10 @@ def test_verdict_and_exit_code_agree(finished_run):
     verdict = json.loads((finished_run / "verdict.json").read_text())
     done = cgloop("gate", finished_run)
     assert done.returncode == {"pass": 0, "fail": 3, "inconclusive": 4}[verdict["verdict"]]
-    assert len(done.stdout.strip().splitlines()) == 3
+    *table, blank, _, figures, _ = done.stdout.strip().splitlines()
+    assert table[0].split() == ["verdict", "check", "of", "value", "limit", "reference"]
+    assert len(table) == 1 + len(verdict["checks"]) + len(verdict["missing"])
+    assert (blank, figures.split()[0]) == ("", "figures")
     assert verdict["verdict"].upper() in done.stdout
     assert (finished_run / "deploy").exists() == (verdict["verdict"] == "pass")
 
@@ -112,7 +115,7 @@ def test_only_a_model_that_passes_is_deployed(copied_run):
     count = len(events(copied_run))
     done = cgloop("cycle", copied_run, "--set", "parity.force_limit=1e-12", "--set", root)
     assert done.returncode == ExitCode.FAIL, done.stderr
-    assert "no MD was run" in done.stdout.splitlines()[0]
+    assert "no MD was run" in done.stdout.splitlines()[-3]
     assert stages_that_ran(copied_run, after=count) == ["parity"]
     assert not deploy.exists()
     done = cgloop("md", copied_run)

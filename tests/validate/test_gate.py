@@ -10,7 +10,8 @@ from cgloop.checks import CheckResult
 from cgloop.config.validate import REQUIRED
 from cgloop.errors import UserError
 from cgloop.validate.controls import CONTROLLED
-from cgloop.validate.gate import judge, parity_metrics, what_decides
+from cgloop.validate.gate import judge, parity_metrics
+from cgloop.validate.gate_words import what_decides
 from cgloop.validate.registry import CHECKS, OF_THE_MODEL
 
 
@@ -30,7 +31,7 @@ def metrics():
     return {
         "proteins": {"a": {"gated": True}, "b": {"gated": True}},
         "checks": checks,
-        "controls": {"reference": {"a": dict(fine), "b": dict(fine)}},
+        "controls": {"reference": {"a": dict(fine), "b": dict(fine)}, "known_bad": {"a": {}, "b": {}}},
         "temperature": {"gated": True, "md_K": 320.0, "model_K": 320.0},
     }
 
