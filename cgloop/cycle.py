@@ -27,7 +27,7 @@ EXIT_CODES = {"pass": ExitCode.PASS, "fail": ExitCode.FAIL, "inconclusive": Exit
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its exit code, and lines for the person who waited; of a verdict the last three are words."""
+    """How a command ended: its exit code, and lines for the person who waited; of a verdict the last three say it."""
 
     code: ExitCode
     lines: tuple[str, ...]

@@ -9,7 +9,7 @@ import numpy as np
 
 from cgloop.checks import Verdict, decide
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.equilibration import equilibration_cut, statistical_inefficiency
+from cgloop.validate.equilibration import equilibration_cut, more_than_chance, statistical_inefficiency
 from cgloop.validate.statistics import (
     circular_blocks,
     jackknife_error,
@@ -241,7 +241,7 @@ def sampling_doubts(whose: str, sample: Sample, settings: ValidateConfig) -> lis
     if sample.drift:
         text = f"the replicas of the {whose} move together by {sample.drift:+.1f} standard deviations in half the run"
         doubts.append(Doubt(text, {"run_factor": NON_STATIONARY_RUN_FACTOR} if mine else {"longer_reference": True}))
-    if sample.non_stationary:
+    if more_than_chance(len(sample.non_stationary), len(sample.replicas)):
         text = (
             f"{len(sample.non_stationary)} of {len(sample.replicas)} {whose} replicas are not stationary "
             f"after cutting off {settings.max_trim:.0%}"

@@ -14,6 +14,7 @@ from functools import cache
 from types import ModuleType
 
 import numpy as np
+from scipy import stats
 
 CANDIDATE_STEP = 0.05
 """Cuts are tried at these fractions of a series."""
@@ -25,6 +26,10 @@ NON_STATIONARY_GAIN = 5.0
 """A cut beyond the bound must keep so many times more effective samples to prove non-stationarity. Stationary AR(1)
 series reach this in at most 1.7 % of the cases, with more than 10 effective samples in 0.3 % (300 series each); the
 three CLN025 replicas that move half-way reach 7 to 12."""
+
+FALSE_ALARM, ALARMS_BY_CHANCE = 0.017, 0.01
+"""Chance that a stationary series seems to move, see above, and how likely so many among the replicas may be for them
+to mean something: a single one never does, two of up to 8 do. One that did move shows in the scatter between them."""
 
 
 @cache
@@ -88,3 +93,8 @@ def equilibration_cut(series: np.ndarray, max_trim: float) -> Cut:
     best = int(np.argmax(np.where(allowed, effective, -np.inf)))
     later = effective[~allowed].max(initial=0.0)
     return Cut(int(starts[best]), bool(later <= NON_STATIONARY_GAIN * effective[best]))
+
+
+def more_than_chance(moving: int, replicas: int) -> bool:
+    """Whether so many of these replicas seem to move that they do, by the binomial distribution of false alarms."""
+    return moving > 0 and bool(stats.binom.sf(moving - 1, replicas, FALSE_ALARM) < ALARMS_BY_CHANCE)

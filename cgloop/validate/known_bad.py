@@ -186,9 +186,10 @@ def _series(
 ) -> dict[str, np.ndarray]:
     """Series of a healthy replica: kinetic energy ½ kT Σ z² over Ornstein–Uhlenbeck components z.
 
-    Energy under a Langevin thermostat forgets with the rate of the friction; squares of z do with twice that of z.
+    z forgets with the rate γ of the friction, as the velocity of a free bead does; z² then has the integrated
+    correlation time 1/2γ, as the square of the velocity of any damped harmonic oscillator has, exp(−γt) cos²ωt.
     """
-    keep = math.exp(-0.5 * config.md.nvt.friction_per_ps * spacing_ps)
+    keep = math.exp(-config.md.nvt.friction_per_ps * spacing_ps)
     noise = rng.normal(size=(points, run.degrees_of_freedom)) * math.sqrt(1 - keep**2)
     noise[0] = rng.normal(size=run.degrees_of_freedom)
     kinetic = 0.5 * KB * run.temperature_K * (lfilter([1.0], [1.0, -keep], noise, axis=0) ** 2).sum(axis=1)
