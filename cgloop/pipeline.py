@@ -94,6 +94,9 @@ def _md_settings(config: Config) -> dict[str, Any]:
     md = config.md.model_dump(mode="json", exclude={"processes", "restart_every_ps", "lammps_inputs"})
     if (folder := config.md.lammps_inputs) is not None:
         md["lammps_inputs"] = {path.name: digest_file(path) for path in sorted(folder.glob("*.in"))}
+    if config.md.engine != "lmp":
+        for name in ("lmp", "lmp_device", "lmp_energy_limit"):
+            md.pop(name)
     return {"md": md, "temperature_K": config.data.temperature_K, "seed": config.run.seed}
 
 

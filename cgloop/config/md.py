@@ -1,9 +1,9 @@
 """`md:` what the model has to survive in LAMMPS."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cgloop.config.base import Section
 
@@ -58,8 +58,18 @@ class MonitorConfig(Section):
 class MDConfig(Section):
     """Replicas, lengths and limits of the LAMMPS runs."""
 
-    engine: Literal["lammps", "jax_md"] = Field(
-        "lammps", description="lammps: what a verdict is made from; jax_md: for pre-screening, never a pass"
+    engine: Literal["lammps", "lmp", "jax_md"] = Field(
+        "lammps",
+        description="lammps: inside this process, what a verdict is made from; lmp: a LAMMPS program of yours, which "
+        "nothing watches step by step; jax_md: for pre-screening. Neither of the two is ever a pass",
+    )
+    lmp: list[str] = Field(
+        default_factory=lambda: ["lmp"], min_length=1,
+        description="of engine lmp: the program and its first arguments, as [mpiexec, -n, 4, /opt/lammps/bin/lmp]",
+    )  # fmt: skip
+    lmp_device: str = Field("cuda12", description="of engine lmp: what chemtrain's plugin computes a network on")
+    lmp_energy_limit: float = Field(
+        1e-3, gt=0, description="of engine lmp: largest difference of its energy and the model's, see `parity`"
     )
     replicas: int = Field(8, ge=1, le=1000, description="per protein; start from different held-out frames")
     proteins: list[str] | None = Field(None, description="default: those that have held-out frames, up to max_proteins")
@@ -91,8 +101,17 @@ class MDConfig(Section):
                 raise ValueError(f"`{name}` is shorter than one time step")
         return self
 
+    @field_validator("lmp", mode="before")
+    @classmethod
+    def _one_word_is_a_program(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _thermostat_of_replicas(self):
+        if self.engine == "lmp":
+            if self.nvt.conserves_momentum:
+                raise ValueError(f"engine lmp has no `nvt.thermostat: {self.nvt.thermostat}`: its is `fix langevin`")
+            return self
         if self.replicas > 1 and self.nvt.thermostat != "langevin":
             raise ValueError(
                 f"`nvt.thermostat: {self.nvt.thermostat}` couples all atoms of a run, replicas would depend on each "

@@ -80,6 +80,7 @@ BY_LIMIT: dict[str, CrashClass] = {
     "timeout": CrashClass.TIMEOUT,
     "killed": CrashClass.ENGINE,
     "engine_error": CrashClass.ENGINE,
+    "missing_plugin": CrashClass.ENGINE,
 }
 """The class that a limit stands for when nothing else is known."""
 

@@ -83,12 +83,13 @@ def outcomes_of(
         failure: what ended the run before its time, if something did.
     """
     return {
-        replica: _outcome(int(coupling.last_step[row]), clock, coupling.violations.get(row), failure)
+        replica: outcome_at(int(coupling.last_step[row]), clock, coupling.violations.get(row), failure)
         for row, replica in enumerate(replicas)
     }
 
 
-def _outcome(last: int, clock: Clock, violation: Violation | None, failure: Failure | None) -> dict[str, Any]:
+def outcome_at(last: int, clock: Clock, violation: Violation | None, failure: Failure | None) -> dict[str, Any]:
+    """What became of one replica: it did its last sound step, then broke a limit or was ended, if it was."""
     outcome: dict[str, Any] = {
         "steps_asked": clock.steps,
         "steps_done": max(0, last - clock.equilibration_steps),
@@ -121,7 +122,7 @@ def failed_at(
         broken: by id, limits that had been broken before.
     """
     return {
-        replica: _outcome(last, clock, broken.get(replica), None if replica in broken else failure)
+        replica: outcome_at(last, clock, broken.get(replica), None if replica in broken else failure)
         for replica, last in last_steps.items()
     }
 

@@ -1,11 +1,11 @@
 """What an external run wrote, in the shapes that recorder, monitors and writers of this room use."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from MDAnalysis.lib.formats.libdcd import DCDFile
 
 from cgloop.errors import UserError
 from cgloop.md.evaluation import N_TERMS, Evaluate, Evaluation
@@ -34,20 +34,43 @@ class Dense:
         """Up to and including a row."""
         return Dense(*(values[: row + 1] for values in vars(self).values()))
 
-    def history(self, system: System, n_frames: int) -> dict[str, np.ndarray]:
-        """The last steps as `CrashWriter.write` wants them. Energies of terms are not known here: they are NaN."""
-        kept = slice(-n_frames, None)
-        diagnostics = [_diagnose(self, row, system) for row in range(len(self.step))[kept]]
-        speeds = self.velocities[kept]
+    @classmethod
+    def still(cls, step: np.ndarray, frames: np.ndarray) -> "Dense":
+        """Frames [F, N, 3] in Å of which nothing but positions is known; all else is zero."""
+        positions = frames.astype(float)
+        return cls(step, positions, np.zeros_like(positions), np.zeros_like(positions))
+
+    def history(
+        self, system: System, n_frames: int, degrees_of_freedom: int | None = None, evaluate: Evaluate | None = None
+    ) -> dict[str, np.ndarray]:
+        """The last steps as `CrashWriter.write` wants them.
+
+        Args:
+            system: the protein.
+            n_frames: how many steps at most.
+            degrees_of_freedom: of the temperature; default: three a bead.
+            evaluate: the model, which gives the energies of the terms; without one they are NaN.
+        """
+        rows = range(len(self.step))[-n_frames:]
+        diagnostics = [_diagnose(self, row, system) for row in rows]
+        speeds, positions = self.velocities[rows.start :], self.positions[rows.start :]
+        terms = np.full((len(rows), N_TERMS), np.nan)
+        for place, frame in enumerate(positions):
+            if evaluate is not None and np.isfinite(frame).all():
+                terms[place] = evaluate(frame[None]).terms[0]
+        kinetic = kinetic_energy(speeds, system.masses)
         return {
-            "step": self.step[kept],
-            "positions": self.positions[kept],
-            "velocities": speeds.astype(np.float32),
-            "forces": self.forces[kept].astype(np.float32),
-            "terms": np.full((len(speeds), N_TERMS), np.nan),
-            "kinetic_K": _temperature(kinetic_energy(speeds, system.masses), 3 * system.n_beads),
+            "step": self.step[rows.start :],
+            "positions": positions,
+            "velocities": speeds,
+            "forces": self.forces[rows.start :].astype(np.float32),
+            "terms": terms,
+            "kinetic": kinetic,
+            "kinetic_K": _temperature(kinetic, degrees_of_freedom or 3 * system.n_beads),
+            "total": kinetic + terms.sum(axis=1),
             "min_distance_A": np.array([one.min_distance_A[0] for one in diagnostics]),
             "max_force": np.array([one.max_force[0] for one in diagnostics]),
+            "max_bond_deviation": np.array([one.bond_deviation[0] for one in diagnostics]),
         }
 
 
@@ -109,68 +132,134 @@ def first_violation(
     return None
 
 
-def convert_outputs(
-    folder: Path,
-    thermo: dict[str, np.ndarray],
-    system: System,
-    evaluate: Evaluate,
-    info: StageInfo,
-    replica: int,
-    out: Path,
-    outcome: dict[str, Any],
-) -> float:
-    """Write `observables.h5` and the replica's DCD, as the in-process engine does, from what an external run left.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is kept of one replica at the F frames of its trajectory.
 
-    Rows are taken at the frames of the trajectory; energies of terms, distances and forces are those of `evaluate`, the
-    kinetic energy is LAMMPS's.
+    Attributes:
+        steps: int [F], counted from the start of the stage.
+        frames: float32 [F, N, 3] Å.
+        kinetic, potential: [F] kcal/mol, LAMMPS's.
+        terms: [F, n_terms] kcal/mol, the model's on the same frames.
+        diagnostics: [F, 3], as in `Evaluation`: smallest distance, largest bond deviation, largest force.
+    """
+
+    steps: np.ndarray
+    frames: np.ndarray
+    kinetic: np.ndarray
+    potential: np.ndarray
+    terms: np.ndarray
+    diagnostics: np.ndarray
+
+    @classmethod
+    def nothing(cls, n_beads: int) -> "Measured":
+        """Of a run that did not come to its first frame."""
+        none = np.zeros(0)
+        return cls(
+            np.zeros(0, int), np.zeros((0, n_beads, 3), np.float32), none, none, np.zeros((0, N_TERMS)),
+            np.zeros((0, 3)),
+        )  # fmt: skip
+
+    def energy_difference(self, n_beads: int, temperature_K: float) -> float:
+        """Largest difference of LAMMPS's potential energy and the model's, over the larger of its magnitude and N kT.
+
+        Frames of a trajectory are in single precision, which is 1e-5 or so of it.
+        """
+        if not len(self.steps):
+            return 0.0
+        scale = np.maximum(np.abs(self.potential), n_beads * KB * temperature_K)
+        return float(np.max(np.abs(self.potential - self.terms.sum(axis=1)) / scale))
+
+
+def measure(
+    steps: np.ndarray,
+    frames: np.ndarray,
+    thermo: dict[str, np.ndarray],
+    evaluate: Evaluate,
+    *,
+    whole: bool,
+    where: Path,
+) -> Measured:
+    """Evaluate the frames of a trajectory, and find the row of the thermo table of each.
 
     Args:
-        folder: of the run, with `trajectory.dcd`.
-        thermo: of its log, with a row for every frame.
-        system: the protein.
+        steps, frames: int [F], [F, N, 3] Å.
+        thermo: columns of the log.
         evaluate: the model, for one replica.
-        info: of the stage; the file's attributes.
-        replica: its id.
-        out: folder to write into.
-        outcome: what became of it, attributes of its group.
-
-    Returns:
-        Largest difference of LAMMPS's potential energy and the model's, over the larger of its magnitude and N kT.
+        whole: the run did all its steps; otherwise frames without a row, as the last of a killed run, are left out.
+        where: the run's folder, for messages.
 
     Raises:
-        UserError: no trajectory, or frames without a row of the thermo table.
+        UserError: frames of a whole run have no row.
     """
-    frames, every = _read_frames(folder / "trajectory.dcd")
-    clock = info.clock
-    steps = clock.equilibration_steps + every * np.arange(1, len(frames) + 1)
     row_of = {int(step): row for row, step in enumerate(thermo.get("Step", np.zeros(0)))}
-    if any(int(step) not in row_of for step in steps):
+    known = np.array([int(step) in row_of for step in steps], bool)
+    if whole and not known.all():
         raise UserError(
-            "frames without energies", where=folder, remedy="write the thermo output at every frame (`thermo_every`)"
+            "frames without energies", where=where, remedy="write the thermo output at every frame (`thermo_every`)"
         )
-    worst = 0.0
-    observables = ObservablesWriter(out / "observables.h5", info, [replica], every)
-    with TrajectoryWriter(out, clock, [replica], system.n_beads, every) as trajectory:
-        for step, frame in zip(steps.tolist(), frames.astype(float), strict=True):
-            row, evaluation = row_of[step], evaluate(frame[None])
-            kinetic = np.array([thermo["KinEng"][row]])
-            snapshot = Snapshot(
-                step, frame[None], np.zeros_like(frame)[None], evaluation, kinetic,
-                _temperature(kinetic, info.degrees_of_freedom), np.ones(1, bool),
-            )  # fmt: skip
-            observables.observe(snapshot)
-            trajectory.observe(snapshot)
-            energy = float(thermo["PotEng"][row])
-            scale = max(abs(energy), system.n_beads * KB * info.temperature_K)
-            worst = max(worst, abs(energy - float(evaluation.energies[0])) / scale)
-    observables.finish({replica: outcome})
-    return worst
+    if not known.any():
+        return Measured.nothing(frames.shape[1])
+    steps, frames = steps[known], frames[known]
+    rows = [row_of[int(step)] for step in steps]
+    found = [evaluate(frame[None].astype(float)) for frame in frames]
+    return Measured(
+        steps, frames, thermo["KinEng"][rows], thermo["PotEng"][rows], np.concatenate([one.terms for one in found]),
+        np.array([(one.min_distance_A[0], one.bond_deviation[0], one.max_force[0]) for one in found]),
+    )  # fmt: skip
 
 
-def _read_frames(path: Path) -> tuple[np.ndarray, int]:
-    """Frames [F, N, 3] in Å of a DCD, and the interval in steps at which they were written."""
-    try:
-        with DCDFile(str(path)) as file:
-            return file.readframes().xyz, int(file.header["nsavc"])
-    except OSError:
-        raise UserError("no trajectory that can be read", where=path, remedy="run again") from None
+def write_series(
+    out: Path,
+    system: System,
+    info: StageInfo,
+    measured: Mapping[int, Measured],
+    absent: Sequence[int],
+    every: tuple[int, int],
+    outcomes: Mapping[int, Mapping[str, Any]],
+) -> None:
+    """Write `observables.h5` and a DCD of each replica, as the in-process engine does.
+
+    Args:
+        out: folder of the stage.
+        system: the protein.
+        info: of the stage.
+        measured: by id, what is known of the replicas that ran.
+        absent: ids of those that did not.
+        every: intervals in steps of rows and of frames; their steps are among those that were measured.
+        outcomes: by id, attributes of the groups.
+    """
+    ids, n_beads = sorted(measured), system.n_beads
+    at = [{int(step): row for row, step in enumerate(measured[one].steps)} for one in ids]
+    observables = ObservablesWriter(out / "observables.h5", info, ids, every[0], absent)
+    with TrajectoryWriter(out, info.clock, ids, n_beads, every[1]) as trajectory:
+        for step in sorted({step for rows in at for step in rows}):
+            alive = np.array([step in rows for rows in at])
+            snapshot, potential = _snapshot(step, [measured[one] for one in ids], [rows.get(step) for rows in at], info)
+            observables.observe(snapshot._replace(alive=alive), potential)
+            trajectory.observe(snapshot._replace(alive=alive))
+    observables.finish(outcomes)
+
+
+def _snapshot(
+    step: int, of_all: Sequence[Measured], rows: Sequence[int | None], info: StageInfo
+) -> tuple[Snapshot, np.ndarray]:
+    """All replicas at a step, and LAMMPS's potential energies; those without a row are NaN."""
+
+    def pick(name: str, like: tuple[int, ...]) -> np.ndarray:
+        missing = np.full(like, np.nan)
+        return np.stack(
+            [missing if row is None else getattr(one, name)[row] for one, row in zip(of_all, rows, strict=True)]
+        )
+
+    kinetic, diagnostics = pick("kinetic", ()), pick("diagnostics", (3,))
+    positions = pick("frames", (info.n_beads, 3))
+    closest, stretch, strongest = diagnostics.T
+    evaluation = Evaluation(
+        np.zeros_like(positions), pick("terms", (N_TERMS,)), closest, stretch, strongest, np.isfinite(kinetic)
+    )
+    temperature = _temperature(kinetic, info.degrees_of_freedom)
+    alive = np.ones(len(kinetic), bool)
+    return Snapshot(step, positions, np.zeros_like(positions), evaluation, kinetic, temperature, alive), pick(
+        "potential", ()
+    )

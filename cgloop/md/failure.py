@@ -9,6 +9,7 @@ FAILURES = {
     "out_of_memory": "the machine or the accelerator had too little memory",
     "timeout": "the time allowed for it was over",
     "killed": "its process was killed from outside",
+    "missing_plugin": "the `lmp` has no `pair_style chemtrain_deploy`, which a network needs there",
 }
 """Their names, which stand beside those of limits, and what they mean."""
 
@@ -40,3 +41,16 @@ def span(replicas: Sequence[int]) -> str:
     if len(replicas) > 2 and list(replicas) == list(range(replicas[0], replicas[-1] + 1)):
         return f"{replicas[0]} to {replicas[-1]}"
     return ", ".join(map(str, replicas))
+
+
+def killed_for_memory() -> int:
+    """Processes that the kernel has killed for memory in our group or on this machine; 0 where it does not say."""
+    for path, key in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
+        try:
+            with open(path, encoding="ascii") as file:
+                counts = dict(line.split()[:2] for line in file)
+            if key in counts:
+                return int(counts[key])
+        except (OSError, ValueError):
+            continue
+    return 0

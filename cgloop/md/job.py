@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from cgloop.export.bundle import Bundle
 from cgloop.md.dynamics import Plan, abandon_dynamics, noise_seed, plan_nve, plan_nvt, run_dynamics
 from cgloop.md.ending import StageResult, State
 from cgloop.md.evaluate import Compiled, ModelEvaluator, edges_per_replica
+from cgloop.md.external_stage import abandon_external_dynamics, minimize_external, run_external_dynamics
 from cgloop.md.failure import Failure
 from cgloop.md.minimize import Minimized, abandon_minimize, minimize_all
 from cgloop.md.noise import Noise
@@ -37,14 +37,6 @@ class Job:
     def folder(self) -> str:
         """Name of its folder; another share of the replicas is another job."""
         return f"{self.protein}-{self.replicas[0]:03d}-{self.replicas[-1]:03d}"
-
-
-@dataclass(frozen=True, eq=False)
-class JobResult:
-    """What became of the replicas of a job, by stage and id, and wall-clock figures by stage."""
-
-    stages: dict[str, dict[int, dict[str, Any]]]
-    timing: dict[str, dict[str, float]]
 
 
 def read_system(config: Config, reader: DatasetReader, name: str) -> System:
@@ -74,34 +66,40 @@ def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: Dat
     )
 
 
-def run_job(config: Config, subject: Subject, out: Path) -> JobResult:
+def run_job(config: Config, bundle: Bundle, subject: Subject, out: Path) -> None:
     """Run all stages of a job into `out`; those that are done are not repeated, and one that was stopped goes on.
 
     Raises:
         Interrupted: stopped on request.
-        UserError: LAMMPS refuses a script.
+        UserError: LAMMPS refuses a script, or cannot be run.
     """
-    (out / "minimize").mkdir(parents=True, exist_ok=True)
-    minimized = minimize_all(subject, config.md, config.md_temperature_K, out / "minimize")
+    external = config.md.engine == "lmp"
+    given = config.md, config.md_temperature_K, out / "minimize"
+    given[-1].mkdir(parents=True, exist_ok=True)
+    minimized = minimize_external(subject, bundle, *given) if external else minimize_all(subject, *given)
 
     def run(plan: Plan, state: State) -> StageResult:
         folder = out / plan.stage
         folder.mkdir(exist_ok=True)
+        if external:
+            return run_external_dynamics(plan, subject, bundle, state, folder)
         return run_dynamics(plan, subject, state, folder)
 
-    return _through_stages(config, subject.system, minimized, run)
+    _through_stages(config, subject.system, minimized, run)
 
 
-def abandon_job(config: Config, reader: DatasetReader, job: Job, out: Path, failure: Failure) -> JobResult:
+def abandon_job(config: Config, reader: DatasetReader, job: Job, out: Path, failure: Failure) -> None:
     """Conclude a job whose process is gone: what it had finished counts, everything else has failed."""
     system = read_system(config, reader, job.protein)
     starts = start_frames(reader, job.protein, config.data.temperature_K, config.md.replicas)
     minimized = abandon_minimize(system, starts, list(job.replicas), config.md, out / "minimize", failure)
 
-    def end(plan: Plan, state: State) -> StageResult:
-        return abandon_dynamics(plan, system, starts, state, list(job.replicas), out / plan.stage, failure)
+    abandon = abandon_external_dynamics if config.md.engine == "lmp" else abandon_dynamics
 
-    return _through_stages(config, system, minimized, end)
+    def end(plan: Plan, state: State) -> StageResult:
+        return abandon(plan, system, starts, state, list(job.replicas), out / plan.stage, failure)
+
+    _through_stages(config, system, minimized, end)
 
 
 def _through_stages(
@@ -109,18 +107,14 @@ def _through_stages(
     system: System,
     minimized: dict[int, Minimized],
     stage: Callable[[Plan, State], StageResult],
-) -> JobResult:
+) -> None:
     temperature_K, seed = config.md_temperature_K, noise_seed(config.run.seed, system.name)
-    stages = {"minimize": {replica: one.to_json() for replica, one in minimized.items()}}
-    timing = {}
     state = _heated(minimized, system, temperature_K, seed, config.md)
     for make_plan in (plan_nvt, plan_nve):
         plan = make_plan(config.md, temperature_K, system.n_beads, seed)
         if plan.stage == "nve":
             state = State(state.replicas, state.positions, remove_net_momentum(state.velocities, system.masses))
-        result = stage(plan, state)
-        state, timing[plan.stage], stages[plan.stage] = result.end, result.timing, result.outcomes
-    return JobResult(stages, timing)
+        state = stage(plan, state).end
 
 
 def _heated(

@@ -14,7 +14,7 @@ from cgloop.md.ending import OUTCOME, TIMING
 from cgloop.md.job import STAGES
 from cgloop.stages import write_json
 
-_OF_A_REPLICA = re.compile(r"(replica|crash|minimize|log)[_.]\d{3}\b.*")
+_OF_A_REPLICA = re.compile(r"(replica|crash|minimize|log|lmp)[_.]\d{3}\b.*")
 _SERIES, _TOPOLOGY = "observables.h5", "topology.pdb"
 
 

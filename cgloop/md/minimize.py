@@ -112,20 +112,20 @@ def minimize_all(subject: Subject, config: MDConfig, temperature_K: float, out: 
         Interrupted: stopped on request.
         LammpsError: LAMMPS refuses the script.
     """
-    done = _read_results(out)
+    done = read_results(out)
     if done is not None:
         return done
     system, evaluate = subject.system, subject.new_evaluator()
-    centred = _centred(subject.starts, subject.replicas)
-    if centred:
-        write_topology(out / "topology.pdb", system, next(iter(centred.values())))
+    frames = centred(subject.starts, subject.replicas)
+    if frames:
+        write_topology(out / "topology.pdb", system, next(iter(frames.values())))
     clock = Clock(config.timestep_fs, 0, config.minimize.max_steps)
     crash_writer = CrashWriter(out, "minimize", system, temperature_K, clock, subject.term_forces)
     results = {
         replica: _minimize_one(system, evaluate, frame, config, crash_writer, replica)
-        for replica, frame in centred.items()
+        for replica, frame in frames.items()
     }
-    _write_results(out, system, results, config)
+    write_results(out, system, results, config)
     return results
 
 
@@ -133,16 +133,17 @@ def abandon_minimize(
     system: System, starts: StartFrames, replicas: list[int], config: MDConfig, out: Path, failure: Failure
 ) -> dict[int, Minimized]:
     """The results of a process that is gone: those that it finished with, else that nothing was minimised."""
-    done = _read_results(out)
+    done = read_results(out)
     if done is not None:
         return done
     out.mkdir(parents=True, exist_ok=True)
-    results = {replica: Minimized.nothing(frame, failure) for replica, frame in _centred(starts, replicas).items()}
-    _write_results(out, system, results, config)
+    results = {replica: Minimized.nothing(frame, failure) for replica, frame in centred(starts, replicas).items()}
+    write_results(out, system, results, config)
     return results
 
 
-def _centred(starts: StartFrames, replicas: list[int]) -> dict[int, np.ndarray]:
+def centred(starts: StartFrames, replicas: list[int]) -> dict[int, np.ndarray]:
+    """Frames [N, 3] Å that these replicas start from, by id, each with its centre at the origin."""
     frames = starts.positions - starts.positions.mean(axis=1, keepdims=True)
     return {replica: frames[replica] for replica in replicas}
 
@@ -174,7 +175,7 @@ def _minimize_one(
     if failed:
         violation = Violation(0, "non-finite", float("nan"), 0.0)
         crash_writer.write(replica, violation, recorder.history(0))
-    _write_ends(out, replica, frame, positions, config.timestep_fs)
+    write_ends(out, replica, frame, positions, config.timestep_fs)
     return Minimized(
         positions=positions,
         energy_initial=float(first.energies[0]),
@@ -215,13 +216,14 @@ def largest_move(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.linalg.norm(before - rotation.apply(after), axis=1).max())
 
 
-def _write_ends(out: Path, replica: int, start: np.ndarray, end: np.ndarray, timestep_fs: float) -> None:
+def write_ends(out: Path, replica: int, start: np.ndarray, end: np.ndarray, timestep_fs: float) -> None:
     """A DCD with the first and the last frame."""
     with TrajectoryWriter(out, Clock(timestep_fs, 0, 2), [replica], len(start), 1) as writer:
         writer.write(np.stack([start, end])[:, None])
 
 
-def _write_results(out: Path, system: System, results: dict[int, Minimized], config: MDConfig) -> None:
+def write_results(out: Path, system: System, results: dict[int, Minimized], config: MDConfig) -> None:
+    """Write the stage's files about what became of the replicas, last the one that says that it is done."""
     with h5py.File(out / "observables.h5", "w") as file:
         file.attrs.update(
             {
@@ -242,7 +244,8 @@ def _write_results(out: Path, system: System, results: dict[int, Minimized], con
     write_json(out / OUTCOME, {str(replica): jsonable(result.to_json()) for replica, result in results.items()})
 
 
-def _read_results(out: Path) -> dict[int, Minimized] | None:
+def read_results(out: Path) -> dict[int, Minimized] | None:
+    """What `write_results` wrote; None if the stage is not done."""
     if not (out / OUTCOME).is_file():
         return None
     described = json.loads((out / OUTCOME).read_text(encoding="utf-8"))

@@ -121,12 +121,18 @@ class ObservablesWriter:
         self._waiting: list[np.ndarray] = []
         self.rows = keep_rows
 
-    def observe(self, snapshot: Snapshot) -> None:
-        """Add a row for each living replica, if this step is one to be observed."""
+    def observe(self, snapshot: Snapshot, potential: np.ndarray | None = None) -> None:
+        """Add a row for each living replica, if this step is one to be observed.
+
+        Args:
+            snapshot: of all replicas.
+            potential: [R] kcal/mol, energies of the engine; default: those of the evaluation.
+        """
         step = snapshot.step - self._info.clock.equilibration_steps
         if step <= 0 or step % self._every:
             return
-        evaluation, energies, kinds = snapshot.evaluation, snapshot.evaluation.energies, self._info.kinds
+        evaluation, kinds = snapshot.evaluation, self._info.kinds
+        energies = evaluation.energies if potential is None else potential
         table = np.column_stack(
             [
                 np.full(len(energies), self._info.clock.production_ps(snapshot.step)),

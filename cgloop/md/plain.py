@@ -68,6 +68,7 @@ def write_plain_inputs(
     positions: np.ndarray,
     velocities: np.ndarray,
     settings: PlainSettings,
+    scripts: Path | None = None,
 ) -> list[Path]:
     """Write data file, tables, `priors.in`, the scripts, and `model.ptb` if the bundle has one.
 
@@ -77,6 +78,7 @@ def write_plain_inputs(
         system: the protein.
         positions, velocities: [N, 3] Å and Å/fs to start from.
         settings: defaults of the variables.
+        scripts: folder with scripts of the user's own, used instead of those of the same name.
 
     Returns:
         The scripts to run.
@@ -112,12 +114,12 @@ def write_plain_inputs(
     write_data_file(
         folder / DATA_FILE, system.residue_type, positions[None], velocities[None], system.type_masses, styles.items
     )
-    setup = find_template(SETUP)
+    setup = find_template(SETUP, scripts)
     values = {"ghost_A": GHOSTS_A, "skin_A": SKIN_A}
     (folder / SETUP).write_text(render(setup.read_text(encoding="utf-8"), values, setup), encoding="utf-8")
     defaults = {name: value for name, value in vars(settings).items() if name not in ("device", "memory", "room")}
     for name in SCRIPTS:
-        template = find_template(name)
+        template = find_template(name, scripts)
         text = with_defaults(template.read_text(encoding="utf-8"), {"data_file": DATA_FILE, **defaults}, template)
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in SCRIPTS]

@@ -9,6 +9,7 @@ from cgloop.checks import jsonable
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle, load_bundle
+from cgloop.md.external_stage import require_lmp
 from cgloop.md.job import STAGES, Job, read_system, shares
 from cgloop.md.merge import merge_jobs, read_outcomes, read_timing
 from cgloop.md.ranks import joined
@@ -57,6 +58,8 @@ def md_stage(
         start_frames(reader, name, config.data.temperature_K, config.md.replicas)
     jobs_dir = out / ".jobs"
     jobs_dir.mkdir(exist_ok=True)
+    external = config.md.engine == "lmp"
+    lammps = require_lmp(config.md, bundle, jobs_dir / ".probe") if external else lammps_version()
     write_config(config, jobs_dir / "config.yaml")
     place = Workplace(jobs_dir / "config.yaml", bundle_dir, dataset_dir, jobs_dir, log_file)
     _run_all([name for name in names if not (out / name).is_dir()], config, place, out)
@@ -69,13 +72,13 @@ def md_stage(
         write_uncertainty(train_dir, systems, out)
     result = {
         "engine": config.md.engine,
-        "thermostat": config.md.nvt.thermostat,
+        "thermostat": "lammps-langevin" if external else config.md.nvt.thermostat,
         "temperature_K": config.md_temperature_K,
         "model_temperature_K": bundle.temperature_K,
         "timestep_fs": config.md.timestep_fs,
         "replicas": config.md.replicas,
         "seed": config.run.seed,
-        "lammps": lammps_version(),
+        "lammps": lammps,
         "asked_ps": {
             "nvt_equilibration": config.md.nvt.equilibration_ps,
             "nvt": config.md.nvt.length_ps,

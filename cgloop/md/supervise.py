@@ -13,7 +13,7 @@ from cgloop.data.dataset import DatasetReader
 from cgloop.errors import Interrupted
 from cgloop.executors.child import Child, Ended
 from cgloop.interrupt import check_stop, stop_requested
-from cgloop.md.failure import FAILURES, Failure, failure_of, span
+from cgloop.md.failure import FAILURES, Failure, failure_of, killed_for_memory, span
 from cgloop.md.job import Job, abandon_job
 
 log = logging.getLogger("cgloop.md")
@@ -61,7 +61,7 @@ class _Running:
     def __init__(self, job: Job, place: Workplace, plain: bool):
         self.job, self._folder = job, place.folder(job)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._ooms = _killed_for_memory()
+        self._ooms = killed_for_memory()
         self.child = Child(
             "cgloop.md.worker", place.arguments(job), self._folder, log_file=place.log_file,
             environment=dict(place.environment), plain=plain,
@@ -90,7 +90,7 @@ class _Running:
             failure = failure_of(ended.words)
             return Failure(failure.limit, ended.describe)
         if ended.code == -9:
-            limit = "out_of_memory" if _killed_for_memory() > self._ooms else "killed"
+            limit = "out_of_memory" if killed_for_memory() > self._ooms else "killed"
             return Failure(limit, f"{ended.describe} ({FAILURES[limit]})")
         return Failure("engine_error", ended.describe)
 
@@ -158,19 +158,6 @@ def _conclude(one: _Running, ended: Ended, config: Config, reader: DatasetReader
     failure = one.failure(ended)
     log.error("%s, replicas %s: %s: %s", one.job.protein, span(one.job.replicas), failure.limit, failure.message)
     abandon_job(config, reader, one.job, place.folder(one.job), failure)
-
-
-def _killed_for_memory() -> int:
-    """Processes that the kernel has killed for memory in our group or on this machine; 0 where it does not say."""
-    for path, key in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
-        try:
-            with open(path, encoding="ascii") as file:
-                counts = dict(line.split()[:2] for line in file)
-            if key in counts:
-                return int(counts[key])
-        except (OSError, ValueError):
-            continue
-    return 0
 
 
 def devices_of_rank(local_rank: int) -> dict[str, str]:

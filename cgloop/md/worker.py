@@ -43,7 +43,7 @@ def _run(given: argparse.Namespace) -> None:
         bundle = load_bundle(given.bundle)
         compiled = compile_model(bundle.function, bundle.cutoff_A)
         subject = make_subject(config, bundle, compiled, DatasetReader.open(given.dataset), job)
-        run_job(config, subject, given.out)
+        run_job(config, bundle, subject, given.out)
 
 
 def _hold(lock, folder: Path) -> None:

@@ -17,7 +17,8 @@ from cgloop.validate.registry import CHECKS, OF_THE_MODEL
 SCHEMA_VERSION = 1
 
 GATE_ENGINE = "lammps"
-"""The engine whose dynamics a model has to survive to be deployed."""
+"""The engine whose dynamics a model has to survive to be deployed: LAMMPS with the artifact that parity has compared,
+watched at every step."""
 
 
 def judge(
@@ -76,7 +77,10 @@ def judge(
     engine = metrics.get("engine") or GATE_ENGINE
     if verdict == "pass" and engine != GATE_ENGINE:
         verdict = "inconclusive"
-        summary = f"{summary} But the dynamics were run by {engine}, and only LAMMPS decides: set `md.engine: lammps`."
+        who = "an external LAMMPS, which nothing watches step by step," if engine == "lmp" else engine
+        summary = (
+            f"{summary} But {who} ran the dynamics, and only the in-process LAMMPS decides: set `md.engine: lammps`."
+        )
     if verdict == "pass" and (never := [name for name in gated if name not in (controls.get("known_bad") or {})]):
         verdict = "inconclusive"
         summary = f"{summary} But no known-bad trajectories were judged beside {never[0]}: run `cgloop validate` again."

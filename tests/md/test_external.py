@@ -18,8 +18,9 @@ from cgloop.interrupt import clear_stop, request_stop
 from cgloop.md.crash_files import CrashWriter
 from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.external import Ended, judge_run, run_external
-from cgloop.md.external_dump import convert_outputs, read_dense
+from cgloop.md.external_dump import measure, read_dense, write_series
 from cgloop.md.external_log import read_log
+from cgloop.md.external_parts import read_parts
 from cgloop.md.monitors import Violation, limits_of
 from cgloop.md.noise import Noise
 from cgloop.md.observables import StageInfo
@@ -55,18 +56,22 @@ def test_a_healthy_run_gives_the_files_of_the_other_engine(folder, bundle, tmp_p
     assert (outcome.steps_asked, outcome.steps_done, outcome.limit) == (500, 500, "")
     assert outcome.dense is None
     evaluate = ModelEvaluator(compile_model(bundle.function, bundle.cutoff_A), SYSTEM, 2.0)
-    info = StageInfo("helix", "nvt", 10, 30, TEMPERATURE_K, clock)
-    worst = convert_outputs(folder, outcome.thermo, SYSTEM, evaluate, info, 2, tmp_path, {"survived": True})
+    info, parts = StageInfo("helix", "nvt", 10, 30, TEMPERATURE_K, clock), read_parts(folder)
+    measured = measure(parts.steps, parts.frames, outcome.thermo, evaluate, whole=True, where=folder)
     # Frames of the DCD are in single precision.
-    assert worst < 1e-4
+    assert measured.energy_difference(10, TEMPERATURE_K) < 1e-4
+    write_series(tmp_path, SYSTEM, info, {2: measured}, [1], (20, 40), {2: {"survived": True}, 1: {"survived": False}})
     with h5py.File(tmp_path / "observables.h5") as file:
+        assert not len(file["replica_001/time_ps"])
         group = file["replica_002"]
         assert group.attrs["survived"]
         np.testing.assert_allclose(group["time_ps"][:], 0.04 * np.arange(1, 21))
         np.testing.assert_allclose(group["kinetic"][:], outcome.thermo["KinEng"][6:])
+        np.testing.assert_allclose(group["potential"][:], outcome.thermo["PotEng"][6:])
+        np.testing.assert_allclose(group["terms"][:].sum(axis=1), group["potential"][:], atol=5e-3)
         assert np.isfinite(group["min_distance_A"][:]).all()
     with DCDFile(str(tmp_path / "replica_002.dcd")) as file:
-        assert len(file) == 20
+        assert len(file) == 10
 
 
 def test_an_explosion_is_found_and_repeated_step_by_step(folder, tmp_path):
