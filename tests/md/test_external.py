@@ -114,12 +114,20 @@ def test_limits_of_time_and_requests_to_stop_end_the_process(folder):
     long = Clock(2.0, 0, 100_000_000)
     outcome = run_external(LMP, folder, "plain_nve.in", SYSTEM, long, LIMITS, timeout_s=1.0)
     assert (outcome.survived, outcome.limit) == (False, "timeout")
-    timer = threading.Timer(1.0, request_stop, ["SIGTERM received"])
-    timer.start()
+
+    def stop_when_it_runs():
+        while not (folder / "restart.b").is_file():
+            time.sleep(0.02)
+        request_stop("SIGTERM received")
+
+    for name in ("restart.a", "restart.b"):
+        (folder / name).unlink(missing_ok=True)
+    watcher = threading.Thread(target=stop_when_it_runs, daemon=True)
+    watcher.start()
     try:
         outcome = run_external(LMP, folder, "plain_nve.in", SYSTEM, long, LIMITS)
+        watcher.join(10.0)
     finally:
-        timer.cancel()
         clear_stop()
     assert (outcome.survived, outcome.limit) == (False, "interrupted")
     assert (folder / "restart.a").is_file()
