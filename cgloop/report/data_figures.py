@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cgloop.report.data_facts import DataFacts, Measured, ProteinFacts
-from cgloop.report.rows import short
-from cgloop.report.style import (
+from cgloop.report.figure import (
     GREY,
     HEIGHT,
     INK,
@@ -14,17 +13,19 @@ from cgloop.report.style import (
     SERIES,
     Figure,
     axis,
+    bars,
+    box,
     layout,
     level,
     line,
     points,
-    shade,
     with_levels,
 )
+from cgloop.report.rows import short
 
 FEW = 12
 COLORS = {"slice": GREY, "basic": SERIES[1], "aggforce": SERIES[2], "optimal": MODEL}
-SYMBOLS = {"slice": "diamond-open", "basic": "square-open", "aggforce": "triangle-up-open", "optimal": "circle"}
+SYMBOLS = {"slice": "diamond-open", "basic": "square-open", "aggforce": "triangle-open", "optimal": "circle"}
 SQUARE_UNIT = "(kcal/mol/Å)²"
 WIDEST = 6.0
 """Standard errors that the plot of many virials reaches to; beyond is its last bin."""
@@ -44,24 +45,19 @@ def projection(facts: DataFacts) -> list[Figure]:
     words += "what one is lower than another is noise that need not be averaged away in training."
     if many:
         words += " Boxes: quartiles over the proteins; whiskers: 5 to 95 %."
-        x = axis("force map")
+        x = axis("force map", names=[name for name in maps if any(name in one.squares for one in proteins)])
     else:
         data.append(_floor(proteins))
         words += " Error bars: one standard error. Black: the noise that is left in the map in use, at most."
-        x = axis("", range=[-0.6, len(proteins) - 0.4], showgrid=False, **_named(proteins))
-    frame = layout(x, axis(f"mean square, {SQUARE_UNIT}", rangemode="tozero"), barmode="group")
-    frame["showlegend"] = not many
+        x = axis("", names=[one.name for one in proteins])
+    frame = layout(x, axis(f"mean square, {SQUARE_UNIT}", zero=True))
     return [Figure("data-projection", "What the force map bought", words.replace("`", ""), data, frame)]
 
 
 def _bars(name: str, proteins: Sequence[ProteinFacts]) -> dict:
     found = [one.squares.get(name, Measured()) for one in proteins]
-    return {
-        "type": "bar", "name": name, "x": list(range(len(proteins))), "y": [m.value for m in found],
-        "error_y": {"type": "data", "array": [m.error for m in found], "color": INK, "thickness": 1.2, "width": 4},
-        "marker": {"color": shade(COLORS.get(name, SERIES[3]))}, "text": [one.name for one in proteins],
-        "textposition": "none", "hovertemplate": f"%{{text}}, {name}: %{{y:.4g}}<extra></extra>",
-    }  # fmt: skip
+    x, y = list(range(len(proteins))), [m.value for m in found]
+    return bars(x, y, name, COLORS.get(name, SERIES[3]), error=[m.error for m in found])
 
 
 def _floor(proteins: Sequence[ProteinFacts]) -> dict:
@@ -74,23 +70,13 @@ def _floor(proteins: Sequence[ProteinFacts]) -> dict:
     return line(x, y, "noise, at most", INK, width=2.5)
 
 
-def _named(proteins: Sequence[ProteinFacts]) -> dict:
-    """Ticks of an axis on which proteins are numbered."""
-    return {"tickvals": list(range(len(proteins))), "ticktext": [one.name for one in proteins]}
-
-
 def _box(name: str, proteins: Sequence[ProteinFacts]) -> list[dict]:
     """The distribution of one map's values; nothing where none is known."""
     values = [v for one in proteins if name in one.squares and (v := one.squares[name].value) is not None]
     if not values:
         return []
-    low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-    box = {
-        "type": "box", "name": name, "x": [name], "q1": [_4(first)], "median": [_4(median)], "q3": [_4(third)],
-        "lowerfence": [_4(low)], "upperfence": [_4(high)], "line": {"color": COLORS.get(name, SERIES[3])},
-        "showlegend": False,
-    }  # fmt: skip
-    return [box]
+    five = [_4(float(value)) for value in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))]
+    return [box(name, five, COLORS.get(name, SERIES[3]))]
 
 
 def virial(facts: DataFacts) -> list[Figure]:
@@ -107,24 +93,18 @@ def _virial_by_protein(proteins: Sequence[ProteinFacts], maps: Sequence[str]) ->
     for place, name in enumerate(maps):
         found = [one.virial.get(name, Measured()) for one in proteins]
         shift = 0.5 * (place - 0.5 * (len(maps) - 1)) / len(maps)
-        bars = {"type": "data", "array": [m.error for m in found], "thickness": 1.4, "width": 4}
-        trace = points(
-            [m.value for m in found], [k + shift for k in range(len(proteins))], name, COLORS.get(name, SERIES[3]),
-            SYMBOLS.get(name, "star"), marker={"line": {"width": 2}},
-        )  # fmt: skip
-        hover = {
-            "text": [one.name for one in proteins],
-            "hovertemplate": f"%{{text}}, {name}: %{{x:.2f}}<extra></extra>",
-        }
-        data.append({**trace, "error_x": bars, **hover})
-    y = axis("", ticks="", range=[len(proteins) - 0.4, -0.6], **_named(proteins))
-    frame = with_levels(layout(axis("Σ x·F over −3 (N − 1) kT"), y), level(1.0, "exact", axis_name="x"))
+        told = [f"{p.name}: {m.value:.2f}" if m.value is not None else "" for p, m in zip(proteins, found, strict=True)]
+        x, y = [m.value for m in found], [k + shift for k in range(len(proteins))]
+        color, symbol = COLORS.get(name, SERIES[3]), SYMBOLS.get(name, "star")
+        data.append(points(x, y, name, color, symbol, error_x=[m.error for m in found], text=told))
+    names = axis("", names=[one.name for one in proteins])
+    frame = with_levels(layout(axis("Σ x·F over −3 (N − 1) kT"), names), level(1.0, "exact", axis_name="x"))
     words = (
         "The virial of exact mean forces has the ratio 1. One standard error; a map that is off by several lets "
         "constraint forces through, or forces and positions do not belong together."
     )
     return Figure(
-        "data-virial", "Virial of the mapped forces", words, data, frame, max(HEIGHT, 110 + 60 * len(proteins))
+        "data-virial", "Virial of the mapped forces", words, data, frame, max(HEIGHT, 70 + 60 * len(proteins))
     )
 
 
@@ -136,10 +116,9 @@ def _virials(proteins: Sequence[ProteinFacts]) -> Figure:
     counts, _ = np.histogram(np.clip(deviations, -WIDEST + 1e-9, WIDEST - 1e-9), edges)
     grid = np.linspace(-WIDEST, WIDEST, 121)
     normal = len(deviations) * width * np.exp(-0.5 * grid**2) / np.sqrt(2.0 * np.pi)
-    bars = {"type": "bar", "x": (edges[:-1] + 0.5 * width).tolist(), "y": counts.tolist(), "name": "proteins",
-            "marker": {"color": shade(MODEL)}}  # fmt: skip
-    data = [bars, line(grid.round(3).tolist(), [_4(v) for v in normal], "expected by chance", INK, "dash")]
-    frame = layout(axis("deviation of the virial ratio from 1, standard errors"), axis("proteins"), bargap=0.05)
+    found = bars((edges[:-1] + 0.5 * width).tolist(), counts.tolist(), "proteins", MODEL)
+    data = [found, line(grid.round(3).tolist(), [_4(v) for v in normal], "expected by chance", INK, "dash")]
+    frame = layout(axis("deviation of the virial ratio from 1, standard errors"), axis("proteins", zero=True))
     far = int(np.sum(np.abs(deviations) > 3))
     words = (
         f"The virial of exact mean forces has the ratio 1. {far:,} of {len(deviations):,} proteins are off by more "

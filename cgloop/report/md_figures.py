@@ -6,9 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.report import style
+from cgloop.report import figure
+from cgloop.report.figure import (
+    BROKEN,
+    INK,
+    MODEL,
+    REFERENCE,
+    Figure,
+    axis,
+    bars,
+    filled,
+    level,
+    line,
+    points,
+    with_levels,
+)
 from cgloop.report.gather import CycleFiles
-from cgloop.report.style import BROKEN, INK, MODEL, REFERENCE, Figure, axis, filled, level, line, points, with_levels
 
 RUNNING_MEAN = 0.05
 """Window of running means, as a part of the series."""
@@ -43,22 +56,16 @@ def _survival(protein: str, runs: list[tuple[str, dict[str, Any]]], words: str) 
     names = [name for name, _ in runs]
     done = [100 * replica["steps_done"] / max(replica["steps_asked"], 1) for _, replica in runs]
     ends = ["reached the end" if r["survived"] else f"limit: {r.get('limit', '?')}" for _, r in runs]
-    data: list[dict[str, Any]] = [
-        {
-            "type": "bar", "orientation": "h", "y": names, "x": done, "text": ends, "textposition": "none",
-            "marker": {"color": [MODEL if replica["survived"] else BROKEN for _, replica in runs], "opacity": 0.75},
-            "showlegend": False, "hovertemplate": "%{y}: %{x:.1f} %, %{text}<extra></extra>",
-        }
-    ]  # fmt: skip
+    roles = [MODEL if replica["survived"] else BROKEN for _, replica in runs]
+    words_ = [f"{part:.1f} %, {end}" for part, end in zip(done, ends, strict=True)]
+    data = [bars(done, names, "", MODEL, across=True, roles=roles, text=words_)]
     broken = [k for k, (_, replica) in enumerate(runs) if not replica["survived"]]
     if broken:
-        crosses = points(
-            [done[k] for k in broken], [names[k] for k in broken], "broke a limit", BROKEN, "x", cliponaxis=False
-        )
-        data.append({**crosses, "text": [ends[k] for k in broken], "hovertemplate": "%{y}: %{text}<extra></extra>"})
-    frame = style.layout(axis("time survived, %", range=[0, 104]), axis("", ticks="", autorange="reversed"), bargap=0.5)
+        x, y = [done[k] for k in broken], [names[k] for k in broken]
+        data.append(points(x, y, "broke a limit", BROKEN, "x", text=[words_[k] for k in broken]))
+    frame = figure.layout(axis("time survived, %", range=[0, 102]), axis("", names=names, grid=False))
     return Figure(
-        f"survival-{protein}", f"How far each replica came, {protein}", words, data, frame, 90 + 18 * len(runs)
+        f"survival-{protein}", f"How far each replica came, {protein}", words, data, frame, 52 + 18 * len(runs), "full"
     )
 
 
@@ -78,7 +85,7 @@ def temperature(protein: str, plots: dict[str, Any], n_beads: int | None, broken
     target = found.get("target_K")
     smooth = [{**replica, "temperature_K": running_mean(replica["temperature_K"])} for replica in replicas]
     data = _replica_lines(smooth, "temperature_K", broken)
-    frame = style.over_time("temperature, K")
+    frame = figure.over_time("temperature, K")
     if target:
         frame = with_levels(frame, level(target, f"target {target:g} K", "dash"))
     everything = np.array([v for r in replicas for v in r["temperature_K"] if v is not None], float)
@@ -97,13 +104,13 @@ def temperature(protein: str, plots: dict[str, Any], n_beads: int | None, broken
 def _temperature_distribution(protein: str, values: np.ndarray, target: float | None, n_beads: int | None) -> Figure:
     density, edges = np.histogram(values, bins=50, density=True)
     centres = 0.5 * (edges[1:] + edges[:-1])
-    data = [{**filled(centres.tolist(), _short(density), "model", MODEL), "line": {"color": MODEL, "shape": "hvh"}}]
+    data = [filled(centres.tolist(), _short(density), "model", MODEL, step=True)]
     words = "Distribution of the instantaneous kinetic temperature over all replicas (blue)"
     if target and n_beads:
         grid = np.linspace(edges[0], edges[-1], 200)
         data.append(line(_short(grid), _short(_gamma(grid, target, 3 * n_beads)), "exact", REFERENCE, "dash"))
         words += f" and the exact one, a Gamma distribution of {3 * n_beads} degrees of freedom (orange, dashed)"
-    frame = style.density("temperature, K", "K")
+    frame = figure.density("temperature, K", "K")
     return Figure(f"temperature-density-{protein}", "Distribution of temperature", f"{words}.", data, frame)
 
 
@@ -120,7 +127,7 @@ def energy(protein: str, plots: dict[str, Any], broken: Collection[int]) -> list
     if not replicas:
         return []
     data = _replica_lines(replicas, "energy_change", broken)
-    frame = style.over_time("change of energy, kcal/mol")
+    frame = figure.over_time("change of energy, kcal/mol")
     return [
         Figure(
             f"nve-{protein}",
@@ -128,15 +135,16 @@ def energy(protein: str, plots: dict[str, Any], broken: Collection[int]) -> list
             f"Change of the total energy of {len(replicas)} replicas since their start. Fluctuations come with the "
             "time step; only a slope is a drift.",
             data,
-            with_levels(frame, level(0.0, "", "dash")),
+            with_levels(frame, level(0.0, "", "dash", color=REFERENCE)),
+            span="full",
         )
     ]
 
 
 STRUCTURE = {
-    "rmsd": ("CA-RMSD to the native structure", "RMSD, Å"),
-    "q": ("Fraction of native contacts", "Q"),
-    "rg": ("Radius of gyration", "radius of gyration, Å"),
+    "rmsd": ("CA-RMSD to the native structure", "RMSD, Å", "Å"),
+    "q": ("Fraction of native contacts", "Q", ""),
+    "rg": ("Radius of gyration", "radius of gyration, Å", "Å"),
 }
 
 
@@ -149,7 +157,7 @@ def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection
         name: a key of `STRUCTURE`.
         broken: replicas that broke a limit.
     """
-    found, (title, label) = plots.get(name) or {}, STRUCTURE[name]
+    found, (title, label, unit) = plots.get(name) or {}, STRUCTURE[name]
     replicas = [r for r in found.get("replicas") or [] if r.get(name)]
     grid, reference = found.get("grid") or [], found.get("reference") or []
     if not replicas and not reference:
@@ -158,10 +166,10 @@ def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection
     band = quantiles(grid, reference, (0.05, 0.5, 0.95))
     if replicas:
         data = _replica_lines(replicas, name, broken)
-        frame = style.over_time(label)
+        frame = figure.over_time(label)
         if band:
-            frame["shapes"] = [_band(band[0], band[2])]
-            frame = with_levels(frame, level(band[1], "reference, 5 to 95 %", "dash", color="#8a5a00"))
+            frame["bands"] = [figure.band(band[0], band[2], "90 % of the reference")]
+            frame = with_levels(frame, level(band[1], "", "dash", color=REFERENCE))
         words = f"Each of {len(replicas)} replicas in NVT (blue)"
         words += "; the band holds 90 % of the reference, its median is dashed." if band else "."
         figures.append(Figure(f"{name}-{protein}", f"{title} over time", words, data, frame))
@@ -170,9 +178,8 @@ def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection
         if values:
             x, y = coarser(grid, values)
             make = filled if trace["name"] == "reference" else line
-            steps = make(x, y, **trace)
-            data.append({**steps, "line": {**steps["line"], "shape": "hvh"}})
-    frame = style.density(label)
+            data.append(make(x, y, **trace, step=True))
+    frame = figure.density(label, unit)
     words = "Densities in the model's NVT frames (blue) and in the reference at the same temperature (orange, filled)."
     figures.append(Figure(f"{name}-density-{protein}", f"{title}: distribution", words, data, frame))
     return figures
@@ -181,21 +188,14 @@ def structure(protein: str, plots: dict[str, Any], name: str, broken: Collection
 def _replica_lines(replicas: list[dict[str, Any]], name: str, broken: Collection[int]) -> list[dict[str, Any]]:
     """A thin line per replica; a cross where one broke a limit and its record ends."""
     data = [
-        line(r["time_ps"], r[name], f"replica {r['replica']}", width=1.2, opacity=0.6, showlegend=False)
-        for r in replicas
+        line(r["time_ps"], r[name], f"replica {r['replica']}", width=1.2, opacity=0.6, legend=False) for r in replicas
     ]
+    data.append(line([], [], "replicas", width=1.2, opacity=0.6))
     ends = [(r["time_ps"][-1], r[name][-1]) for r in replicas if r["replica"] in broken and r["time_ps"]]
     if ends:
         x, y = zip(*ends, strict=True)
-        data.append(points(x, y, "broke a limit", BROKEN, "x", cliponaxis=False))
+        data.append(points(x, y, "broke a limit", BROKEN, "x"))
     return data
-
-
-def _band(low: float, high: float) -> dict[str, Any]:
-    return {
-        "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": low, "y1": high,
-        "fillcolor": REFERENCE, "opacity": 0.22, "line": {"width": 0}, "layer": "below",
-    }  # fmt: skip
 
 
 def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int) -> list[Figure]:
@@ -221,7 +221,7 @@ def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int
                 "close along the chain to count."
             )
             data = [
-                _heatmap(np.array(values), counted, stride, "probability", style.SEQUENTIAL, 0.0),
+                _heatmap(np.array(values), counted, stride, "probability", figure.SEQUENTIAL, 0.0),
                 *_native(found, stride),
             ]
             figures.append(
@@ -229,7 +229,7 @@ def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int
             )
     if reference and model:
         difference = np.array(model, float) - np.array(reference, float)
-        data = [_heatmap(difference, counted, stride, "model − reference", style.DIVERGING, -1.0)]
+        data = [_heatmap(difference, counted, stride, "model − reference", figure.DIVERGING, -1.0)]
         words = "Model less reference: blue pairs are in contact too rarely, orange ones too often."
         figures.append(
             Figure(f"contacts-difference-{protein}", "Difference", words, data, _square(found, sequence, stride), 340)
@@ -238,14 +238,14 @@ def contacts(protein: str, plots: dict[str, Any], sequence: str, separation: int
 
 
 def _heatmap(
-    values: np.ndarray, counted: np.ndarray, stride: int, label: str, colors: list[list[Any]], low: float
+    values: np.ndarray, counted: np.ndarray, stride: int, label: str, colors: str, low: float
 ) -> dict[str, Any]:
     beads = [1 + stride * i for i in range(len(values))]
     shown = [
         [round(float(v), 3) if c else None for v, c in zip(row, known, strict=True)]
         for row, known in zip(values, counted, strict=True)
     ]
-    return style.heatmap(shown, beads, beads, label, colors, (low, 1.0), f"%{{x}} – %{{y}}: {label} %{{z:.2f}}")
+    return figure.heatmap(shown, beads, beads, label, colors, (low, 1.0))
 
 
 def _native(found: dict[str, Any], stride: int) -> list[dict[str, Any]]:
@@ -253,27 +253,20 @@ def _native(found: dict[str, Any], stride: int) -> list[dict[str, Any]]:
     if native.ndim != 2 or len(native) > 2 * MAX_LETTERS:
         return []
     i, j = np.nonzero(native > 0)
-    marker = {"color": "rgba(0,0,0,0)", "line": {"color": INK, "width": 1.2}}
-    size = max(4, min(14, 150 // max(len(native), 1)))
     x, y = (1 + stride * i).tolist(), (1 + stride * j).tolist()
-    return [points(x, y, "native contact", INK, "square", size=size, marker=marker, hoverinfo="skip")]
+    return [points(x, y, "native contact", INK, "square-open", cell=True)]
 
 
 def _square(found: dict[str, Any], sequence: str, stride: int) -> dict[str, Any]:
     beads = int(found.get("beads") or len(sequence))
-    ticks: list[dict[str, Any]] = [{"nticks": 8}, {"nticks": 8}]
+    x: dict[str, Any] = {}
+    y: dict[str, Any] = {}
     if len(sequence) == beads <= MAX_LETTERS:
-        shown = list(range(1, beads + 1, 1 if beads <= 20 else 2))
-        letters = [sequence[i - 1] for i in shown]
-        numbered = [f"{letter}{i}" for letter, i in zip(letters, shown, strict=True)]
-        common = {"tickvals": shown, "tickangle": 0, "tickfont": {"size": 11}}
-        ticks = [{**common, "ticktext": letters}, {**common, "ticktext": numbered}]
-    # Ranges in full, or the markers of native contacts would widen them.
+        x["ticks"] = [[i, letter] for i, letter in enumerate(sequence, 1)]
+        y["ticks"] = [[i, f"{sequence[i - 1]}{i}"] for i in range(1, beads + 1, 1 if beads <= 20 else 2)]
+    # Ranges in full, or marks of native contacts would widen them; the first row is on top.
     ends = [1 - 0.5 * stride, 1 - 0.5 * stride + stride * math.ceil(beads / stride)]
-    square = {"showgrid": False, "constrain": "domain", "showline": False, "ticks": ""}
-    x = axis("", **square, **ticks[0], range=ends)
-    y = axis("", **square, **ticks[1], range=ends[::-1], scaleanchor="x")
-    return {**style.layout(x, y, showlegend=False), "plot_bgcolor": "#ececec"}
+    return figure.layout(axis("", range=ends, **x), axis("", range=ends, reversed=True, **y), square=True)
 
 
 def running_mean(values: Sequence[float | None]) -> list[float | None]:

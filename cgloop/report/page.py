@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -14,24 +15,29 @@ from markupsafe import Markup, escape
 
 import cgloop
 from cgloop.feedback.words import capital
-from cgloop.report import provenance, rows, summary
+from cgloop.report import crashes, cycles_section, provenance, rows, summary
 from cgloop.report.gather import CycleFiles, RunFiles, read_run_files
-from cgloop.report.sections import Section, sections
+from cgloop.report.sections import sections
 from cgloop.stages import explained
 
 log = logging.getLogger("cgloop.report")
 
 MAX_FRAME_BYTES = 2_000_000
-"""Crash frames that are embedded: with Plotly (5 MB) and the plots (2 MB) the page stays below 10 MB."""
+"""Crash frames that are embedded, those of the newest cycles first."""
+
+MAX_FIGURE_BYTES = 6_000_000
+"""Plots that are embedded, likewise: with the frames the page stays below 10 MB."""
 
 MOST_CHECKS = 200
 """Rows of the table of checks."""
+
+SCRIPTS = ("scales.js", "marks.js", "plots.js", "viewer.js", "page.js")
 
 
 def write_report(run_dir: Path) -> Path:
     """Write the page of a run from whatever is there.
 
-    The newest cycle with a verdict is shown in full, all cycles in a table. Stages that are missing are named.
+    The newest cycle with a verdict is shown first, every other at a choice. Stages that are missing are named.
 
     Args:
         run_dir: `runs/<name>`.
@@ -53,6 +59,15 @@ def write_report(run_dir: Path) -> Path:
     return page
 
 
+@dataclass
+class Room:
+    """What may still be embedded; cycles are asked in order, the newest first."""
+
+    frames: int = MAX_FRAME_BYTES
+    figures: int = MAX_FIGURE_BYTES
+    embedded: dict[str, Markup] = field(default_factory=dict)
+
+
 def render(run: RunFiles) -> str:
     """The page as text."""
     environment = Environment(
@@ -63,76 +78,95 @@ def render(run: RunFiles) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(prose=prose, capital=capital)
-    cycle = run.latest
+    room = Room()
+    # The cycle shown first, then the others, the newest first.
+    order = (
+        [run.latest, *(cycle for cycle in reversed(run.cycles) if cycle is not run.latest)] if run.cycles else [None]
+    )
+    views = [_view(run, cycle, room) for cycle in order]
+    overview = cycles_section.make(run)
+    _embed(overview.figures, "run-", room)
+    figures = Markup(",").join(script_json(name) + Markup(":") + text for name, text in room.embedded.items())
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        views=views,
+        shown=run.latest,
+        overview=overview,
+        ablation=cycles_section.ablation(run),
+        cycles=summary.cycle_table(run),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=cgloop.__version__,
+        symbols=rows.SYMBOLS,
+        words=rows.WORDS,
+        style=Markup(_resource("page.css")),
+        scripts=Markup("\n".join(_resource(name) for name in SCRIPTS)),
+        figures_json=Markup("{") + figures + Markup("}"),
+    )
+
+
+def _view(run: RunFiles, cycle: CycleFiles | None, room: Room) -> dict[str, Any]:
+    """What the template shows of one cycle."""
     checks = rows.check_rows(cycle) if cycle else []
-    context: dict[str, Any] = {
-        "run": run,
+    view: dict[str, Any] = {
         "cycle": cycle,
+        "prefix": "" if cycle is run.latest else f"c{cycle.index}-" if cycle else "",
         "headline": summary.headline(run, cycle, checks),
-        "cycles": summary.cycle_table(run),
-        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": cgloop.__version__,
-        "symbols": rows.SYMBOLS,
-        "words": rows.WORDS,
-        "style": Markup(_resource("style.css")),
-        "scripts": [Markup(_resource(name)) for name in ("plots.js", "viewer.js")],
         "checks": rows.foremost(checks, MOST_CHECKS),
         "checks_left": max(0, len(checks) - MOST_CHECKS),
-        "controls": [],
         "sections": [],
         "crashes": [],
         "tiles": [],
-        "plotly": "",
-        "figures_json": "",
+        "subject": "",
     }
-    if cycle is not None:
-        context.update(_cycle_context(cycle, checks))
-    return environment.get_template("report.html.j2").render(context)
-
-
-def _cycle_context(cycle: CycleFiles, checks: list[rows.CheckRow]) -> dict[str, Any]:
+    if cycle is None:
+        return view
     parts = sections(cycle, checks)
-    figures = {figure.id: figure.to_json() for part in parts for figure in part.figures}
+    for part in parts:
+        _embed(part.figures, f"c{cycle.index}-", room)
     return {
-        "controls": rows.foremost(rows.control_rows(cycle), MOST_CHECKS),
+        **view,
+        "figure_prefix": f"c{cycle.index}-",
         "sections": parts,
+        "unplotted": any(f"c{cycle.index}-{one.id}" not in room.embedded for part in parts for one in part.figures),
         "tiles": summary.tiles(cycle),
         "subject": summary.subject_line(cycle),
-        "crashes": _crashes(cycle),
-        "crash_note": _crash_note(cycle, parts),
+        "crashes": _crashes(cycle, room),
+        "crash_note": crashes.note(cycle, parts),
+        "near_misses": crashes.near_misses(cycle),
         "stages": provenance.stage_rows(cycle),
         "total_time": provenance.total_time(cycle),
         "versions": provenance.versions(cycle),
         "what_was_run": provenance.what_was_run(cycle),
-        "plotly": Markup(_plotly()) if figures else "",
-        "figures_json": script_json(figures),
     }
 
 
-def _crashes(cycle: CycleFiles) -> list[dict[str, Any]]:
+def _embed(figures: list[Any], prefix: str, room: Room) -> None:
+    """Put plots into the page as long as there is room for them."""
+    for figure in figures:
+        text = script_json(figure.to_json())
+        if len(text) <= room.figures:
+            room.figures -= len(text)
+            room.embedded[prefix + figure.id] = text
+
+
+def _crashes(cycle: CycleFiles, room: Room) -> list[dict[str, Any]]:
     """Crashes with the frames to play, as long as there is room for them."""
-    shown, spent = [], 0
-    for crash in cycle.crashes:
+    shown = []
+    for crash in crashes.crash_entries(cycle):
         frames = crash.get("frames")
         text = script_json(frames) if frames else Markup("")
-        fits = bool(frames) and spent + len(text) <= MAX_FRAME_BYTES
-        spent += len(text) if fits else 0
+        fits = bool(frames) and len(text) <= room.frames
+        room.frames -= len(text) if fits else 0
         shown.append({**crash, "frames": None, "frames_json": text if fits else Markup("")})
     return shown
-
-
-def _crash_note(cycle: CycleFiles, parts: list[Section]) -> str:
-    """What is said where there is no crash."""
-    if "feedback" not in cycle.records:
-        return "Not known: the stage `feedback` is missing."
-    survival = next((part for part in parts if part.id == "stability"), None)
-    reasons = [row.reason for row in survival.checks] if survival else []
-    return "No replica broke a limit." + (f" {reasons[0][:1].upper()}{reasons[0][1:]}." if reasons else "")
 
 
 def prose(text: str) -> Markup:
     """Text, escaped, with `names in backticks` as code, minus signs before numbers, and units kept beside them."""
     escaped = re.sub(r"(?<![\w.])-(?=\d)", "−", str(escape(text)))
+    # Names of files in sentences: stages in capitals, replicas by number.
+    escaped = re.sub(r"(?<![\w./`])(nvt|nve|Nvt|Nve)(?![\w./`])", lambda found: found[1].upper(), escaped)
+    escaped = re.sub(r"(?<![\w./`])replica_0*(\d+)(?![\w./`])", r"replica \1", escaped)
     escaped = re.sub(r"(?<=\d) (?=(?:Å|kcal/mol|K|[fpn]s|%|±)(?!\w))", "\u00a0", escaped)
     escaped = re.sub(r"(?<=±) (?=\d)", "\u00a0", escaped)
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped))
@@ -146,11 +180,5 @@ def script_json(data: Any) -> Markup:
     return Markup(text)
 
 
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
-
-
 def _resource(name: str) -> str:
-    return files("cgloop.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("cgloop.report").joinpath("static", name).read_text(encoding="utf-8")

@@ -4,9 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.report import style
+from cgloop.report.figure import (
+    DASHES,
+    DIVERGING,
+    MODEL,
+    REFERENCE,
+    REVERSED,
+    SERIES,
+    Figure,
+    axis,
+    filled,
+    heatmap,
+    layout,
+    line,
+    points,
+    stacked,
+)
 from cgloop.report.gather import CycleFiles
-from cgloop.report.style import DASHES, MODEL, REFERENCE, SERIES, Figure, axis, filled, layout, line, points, stacked
 
 LINES = len(SERIES)
 """Up to so many keys each have a line; more are rows of a map."""
@@ -27,21 +41,20 @@ def priors(cycle: CycleFiles) -> list[Figure]:
 def _prior(term: dict[str, Any]) -> Figure:
     """Potential above, densities below, on one axis."""
     grid, unit = term["grid"], "degrees" if term["unit"] == "degree" else term["unit"]
-    top = {"yaxis": "y2"}
     data = [
         filled(grid, term["density"], "reference"),
         line(grid, term["implied_density"], "this term alone", MODEL),
-        line(grid, term["reference"], "reference, inverted", REFERENCE, "dot", width=3, showlegend=False, **top),
-        line(grid, term["fitted"], "fitted potential", MODEL, showlegend=False, **top),
+        line(grid, term["reference"], "reference, inverted", REFERENCE, "dot", width=3, legend=False, upper=True),
+        line(grid, term["fitted"], "fitted potential", MODEL, legend=False, upper=True),
     ]
     x = axis(f"{term['term']} {term['coordinate']}, {unit}")
     if unit == "degrees":
-        x["dtick"] = 60 if term["term"] == "dihedral" else 30
+        x["step"] = 60 if term["term"] == "dihedral" else 30
     finite = [value for value in term["reference"] if value is not None]
     ceiling = max(1.5 * max(finite, default=0.0), 1.0)
     frame = stacked(
         x,
-        axis(f"density, 1/{unit.removesuffix('s')}", rangemode="tozero"),
+        axis(f"density, 1/{unit.removesuffix('s')}", zero=True),
         axis("U, kcal/mol", range=[-0.05 * ceiling, ceiling]),
     )
     return Figure(
@@ -52,7 +65,7 @@ def _prior(term: dict[str, Any]) -> Figure:
         "and the network.",
         data,
         frame,
-        height=360,
+        height=380,
     )
 
 
@@ -61,12 +74,10 @@ def _repulsion(terms: list[dict[str, Any]]) -> Figure:
     for term, color, dash in zip(terms, SERIES, DASHES, strict=False):
         name = f"separation {term.get('separation', '')}"
         data += [
-            filled(term["grid"], term["density"], name, color, dash=dash, showlegend=False),
-            line(term["grid"], term["fitted"], name, color, dash, yaxis="y2"),
+            filled(term["grid"], term["density"], name, color, dash=dash, legend=False),
+            line(term["grid"], term["fitted"], name, color, dash, upper=True),
         ]
-    frame = stacked(
-        axis("distance r, Å"), axis("density, 1/Å", rangemode="tozero"), axis("U, kcal/mol", range=[-0.5, 12])
-    )
+    frame = stacked(axis("distance r, Å"), axis("density, 1/Å", zero=True), axis("U, kcal/mol", range=[-0.5, 12]))
     return Figure(
         "prior-repulsion",
         "Excluded volume",
@@ -74,7 +85,7 @@ def _repulsion(terms: list[dict[str, Any]]) -> Figure:
         "where they begin.",
         data,
         frame,
-        height=360,
+        height=380,
     )
 
 
@@ -91,20 +102,21 @@ def keyed(cycle: CycleFiles) -> list[Figure]:
 
 
 def _keyed_bonds(keys: list[dict[str, Any]]) -> Figure:
-    shown = keys[:MOST_ROWS][::-1]
+    shown = keys[:MOST_ROWS]
     names = [key["key"] for key in shown]
-    trace = points([key["r0"] for key in shown], names, "r₀", MODEL, "circle", showlegend=False)
-    texts = [f"k = {key['k']:.4g} kcal/mol/Å², {key['samples']:,} samples" for key in shown]
-    hover = {"text": texts, "hovertemplate": "%{y}: %{x:.3f} Å, %{text}<extra></extra>"}
+    texts = [
+        f"{key['key']}: {key['r0']:.3f} Å, k = {key['k']:.4g} kcal/mol/Å², {key['samples']:,} samples" for key in shown
+    ]
+    marks = points([key["r0"] for key in shown], names, "r₀", MODEL, "circle", legend=False, text=texts)
     stiff, soft = max(key["k"] for key in keys), min(key["k"] for key in keys)
     return Figure(
         "prior-bond-keys",
         "Bond prior by residue",
         f"Length r₀ of the bond to each residue from the one before it; k lies between {soft:.4g} and {stiff:.4g} "
         "kcal/mol/Å².",
-        [{**trace, **hover}],
-        layout(axis("r₀, Å"), axis("", ticks="")),
-        max(220, 90 + 22 * len(shown)),
+        [marks],
+        layout(axis("r₀, Å"), axis("", names=names)),
+        max(140, 60 + 20 * len(shown)),
     )
 
 
@@ -114,30 +126,19 @@ def _keyed_lines(keys: list[dict[str, Any]]) -> Figure:
         for key, color, dash in zip(keys, SERIES, DASHES, strict=False)
     ]
     frame = layout(_degrees(keys[0]["term"]), axis("U, kcal/mol", range=[-0.05 * CEILING, 1.5 * CEILING]))
-    return _keyed_figure(keys[0]["term"], "Potentials of each key, with its number of samples.", data, frame, 300)
+    return _keyed_figure(keys[0]["term"], "Potentials of each key, with its number of samples.", data, frame, 280)
 
 
 def _keyed_map(keys: list[dict[str, Any]]) -> Figure:
     shown = keys[:MOST_ROWS]
     names = [key["key"] for key in shown]
     rows = [[min(value, 2.0 * CEILING) if value is not None else None for value in key["fitted"]] for key in shown]
-    colors = [[place, color] for (place, _), (_, color) in zip(style.SEQUENTIAL, style.SEQUENTIAL[::-1], strict=True)]
-    map_ = style.heatmap(
-        rows,
-        shown[0]["grid"],
-        names,
-        "U, kcal/mol",
-        colors,
-        (0.0, CEILING),
-        "%{y} at %{x:.0f}°: %{z:.2f} kcal/mol",
-        below=False,
-    )
+    map_ = heatmap(rows, shown[0]["grid"], list(range(len(names))), "U, kcal/mol", REVERSED, (0.0, CEILING))
     words = "A row for each key, those with most samples first; dark is where the potential is low."
     if len(keys) > len(shown):
         words += f" {len(keys) - len(shown):,} keys with fewer samples are in priors/curves.json."
-    tick = {"tickfont": {"size": 10}, "dtick": 1, "autorange": "reversed", "ticks": ""}
-    frame = layout(_degrees(shown[0]["term"], showgrid=False), axis("", **tick), showlegend=False)
-    return _keyed_figure(shown[0]["term"], words, [map_], frame, 150 + 15 * len(shown))
+    frame = layout(_degrees(shown[0]["term"], tight=True), axis("", names=names))
+    return _keyed_figure(shown[0]["term"], words, [map_], frame, 110 + 16 * len(shown))
 
 
 def _keyed_figure(term: str, words: str, data: list[dict[str, Any]], frame: dict[str, Any], height: int) -> Figure:
@@ -148,7 +149,7 @@ def _keyed_figure(term: str, words: str, data: list[dict[str, Any]], frame: dict
 
 
 def _degrees(term: str, **more: Any) -> dict[str, Any]:
-    return axis(f"{term}, degrees", dtick=60 if term == "dihedral" else 30, **more)
+    return axis(f"{term}, degrees", step=60 if term == "dihedral" else 30, **more)
 
 
 def pairs(cycle: CycleFiles) -> list[Figure]:
@@ -164,8 +165,8 @@ def _electrostatics(pair: dict[str, Any]) -> list[Figure]:
             "prior-electrostatics",
             "Electrostatics",
             f"Screened Coulomb energy of {pair['about']}. Debye length {pair['debye_length_A']:.3g} Å.",
-            [line(pair["grid"], pair["fitted"], "two like unit charges", MODEL)],
-            layout(axis("distance r, Å"), axis("U, kcal/mol", rangemode="tozero"), showlegend=False),
+            [line(pair["grid"], pair["fitted"], "two like unit charges", MODEL, legend=False)],
+            layout(axis("distance r, Å"), axis("U, kcal/mol", zero=True)),
         )
     ]
 
@@ -179,16 +180,15 @@ def _contacts(pair: dict[str, Any]) -> list[Figure]:
     names = [pair["residues"][k] for k in here]
     values, number = energy[np.ix_(here, here)], counts[np.ix_(here, here)]
     end = max(0.1, float(np.abs(values).max()))
-    # Plotly draws no colour for None: pairs that were never seen have no energy either.
+    # Pairs that were never seen have no energy.
     shown = [
         [round(float(v), 4) if n else None for v, n in zip(*row, strict=True)]
         for row in zip(values, number, strict=True)
     ]
-    map_ = style.heatmap(
-        shown, names, names, "energy, kcal/mol", style.DIVERGING, (-end, end),
-        "%{x} – %{y}: %{z:.2f} kcal/mol, %{customdata:,.0f} contacts", customdata=number.tolist(),
+    map_ = heatmap(
+        shown, names, names, "energy, kcal/mol", DIVERGING, (-end, end),
+        extra={"label": "contacts", "values": number.tolist()},
     )  # fmt: skip
-    square = {"showgrid": False, "constrain": "domain", "ticks": "", "tickfont": {"size": 10}, "dtick": 1}
-    frame = layout(axis("", **square), axis("", **square, autorange="reversed", scaleanchor="x"), showlegend=False)
-    words = "Energy of a contact of two residue types: blue attracts. Pairs without contacts are left white."
+    frame = layout(axis("", names=names), axis("", names=names), square=True)
+    words = "Energy of a contact of two residue types: blue attracts. Pairs without contacts are left grey."
     return [Figure("prior-contacts", "Contact energies", words, [map_], frame, 400)]

@@ -31,6 +31,8 @@ class CheckRow:
         value, limit, reference: numbers in `unit`, "–" where there is none.
         required: it decides the verdict.
         samples: effective number of samples, "" if it is exact.
+        optional: it does not decide, and its fail is told.
+        gauge: where the value lies between 0 and twice the limit, see `Gauge`.
     """
 
     name: str
@@ -45,10 +47,44 @@ class CheckRow:
     reference: str
     required: bool
     samples: str
+    optional: bool = False
+    gauge: "Gauge | None" = None
 
     @property
     def family(self) -> str:
         return self.name.split(".")[0]
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A value beside its limit, in per cent of a strip that ends at twice the limit.
+
+    Attributes:
+        value, low, high: the value and the ends of its error bar, cut at the ends of the strip.
+        beyond: the value itself lies beyond the strip.
+        good: where the good side begins, 0 or 50; it ends at the limit, 50, or the end of the strip.
+    """
+
+    value: float
+    low: float
+    high: float
+    beyond: bool
+    good: float
+
+    @classmethod
+    def of(cls, value: Any, error: Any, limit: Any, direction: str) -> "Gauge | None":
+        """None where there is no number, or the limit is not a scale."""
+        known = [one for one in (value, limit) if isinstance(one, int | float) and math.isfinite(one)]
+        if len(known) < 2 or not limit > 0 or direction not in RELATIONS:
+            return None
+        half = error if isinstance(error, int | float) and math.isfinite(error) else 2.0 * limit
+        size = abs(value) if direction == "at most" else value
+
+        def place(one: float) -> float:
+            return round(min(100.0, max(0.0, 50.0 * one / limit)), 2)
+
+        good = 0.0 if direction == "at most" else 50.0
+        return cls(place(size), place(size - half), place(size + half), not 0.0 <= size <= 2.0 * limit, good)
 
 
 def check_rows(cycle: CycleFiles) -> list[CheckRow]:
@@ -84,6 +120,8 @@ def _row(check: dict[str, Any]) -> CheckRow:
         reference="–" if reference is None else short(reference),
         required=bool(check.get("required")),
         samples="" if samples is None else f"{samples:.0f}",
+        optional=bool(check.get("optional")),
+        gauge=Gauge.of(check.get("value"), check.get("error"), threshold, check.get("direction") or ""),
     )
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from cgloop.report.figure import Figure
 from cgloop.report.rows import CheckRow, foremost, worst
-from cgloop.report.style import Figure
 
 MOST_CHECKS = 24
 """In one section; the table on top has more."""
@@ -19,6 +19,7 @@ class Table:
         rows: their cells, text.
         words: indices of columns that hold words; the first does, all others hold numbers.
         wide: it needs the whole width of the page.
+        verdicts: one per row, shown as a symbol before it; empty for none.
     """
 
     caption: str
@@ -26,11 +27,26 @@ class Table:
     rows: list[list[str]]
     words: frozenset[int] = frozenset({0})
     wide: bool = False
+    verdicts: list[str] = field(default_factory=list)
 
     @property
     def stacks(self) -> bool:
         """On a phone its cells stand below each other."""
         return len(self.words) > 1 or len(self.head) > 5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A list of sentences with a verdict each.
+
+    Attributes:
+        title, intro: above it.
+        rows: verdict, what it is about, and what is to be said.
+    """
+
+    title: str
+    intro: str
+    rows: list[tuple[str, str, str]]
 
 
 @dataclass
@@ -46,7 +62,7 @@ class Section:
         groups: plots by subject; the subject is "" where there is only one.
         notes: sentences above the plots.
         tables: below the plots, narrow ones beside them.
-        columns: plots side by side on a wide page.
+        lists: findings beside the checks.
         absent: why there is nothing, in words.
     """
 
@@ -58,7 +74,7 @@ class Section:
     groups: list[tuple[str, list[Figure]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    columns: int = 2
+    lists: list[Findings] = field(default_factory=list)
     absent: str = ""
 
     @property

@@ -1,65 +1,120 @@
 """The parts of the page, in order: what each says in words, shows in plots and lists in tables."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from cgloop.report import data_section, md_figures, priors_section, training_figures
+from cgloop.report import (
+    controls_section,
+    data_section,
+    md_figures,
+    priors_section,
+    training_figures,
+    training_section,
+)
+from cgloop.report.check_figures import check_figures
+from cgloop.report.figure import Figure
 from cgloop.report.gather import CycleFiles
-from cgloop.report.rows import CheckRow, decimals
-from cgloop.report.section import Section, Table, ungrouped
-from cgloop.report.style import Figure
+from cgloop.report.rows import CheckRow
+from cgloop.report.section import Section, ungrouped
 
-PER_PROTEIN = ("minimize", "stability", "nvt", "nve", "structure", "contacts")
+PER_PROTEIN = ("minimize", "stability", "nvt", "nve", "structure", "contacts", "local", "ensemble")
 MOST_PROTEINS = 8
 """Of more, only so many have plots."""
+
+FAMILIES = {
+    "priors": ("static",),
+    "training": ("training", "forces", "uncertainty"),
+    "parity": ("parity",),
+    "minimize": ("minimize",),
+    "stability": ("stability",),
+    "nvt": ("nvt",),
+    "nve": ("nve",),
+    "structure": ("structure",),
+    "local": ("local", "pair"),
+    "ensemble": ("ensemble",),
+    "transfer": ("transfer",),
+}
+"""Families of checks that each section shows; a family that is not here is in the section `others`."""
 
 
 def sections(cycle: CycleFiles, rows: list[CheckRow]) -> list[Section]:
     """All parts between the table of checks and the provenance."""
     known, shown = _proteins(cycle), _foremost_proteins(cycle, rows)
+    by_section: dict[str, list[CheckRow]] = {}
+    for row in rows:
+        by_section.setdefault(_section_of(row), []).append(row)
     found = [
-        data_section.make(cycle),
+        *_of_dynamics(cycle, shown),
+        controls_section.make(cycle),
+        training_section.make(cycle),
+        _parity(cycle),
         priors_section.make(cycle),
-        _training(cycle),
-        Section(
-            "parity",
-            "Parity: the artifact in LAMMPS",
-            "The exported model, called by LAMMPS, against the same model in JAX on the same frames.",
-            "parity",
-            groups=ungrouped(training_figures.parity(cycle)),
-            notes=_parity_notes(cycle),
-            columns=1,
-        ),
-        Section(
-            "minimize",
-            "Energy minimisation",
-            "Every replica starts from another held-out frame and is minimised first.",
-            "md",
-            groups=ungrouped(training_figures.minimisation(cycle, shown)),
-        ),
-        Section(
-            "stability",
-            "Survival",
-            "A replica that breaks a limit is stopped and recorded; the others go on.",
-            "md",
-            groups=ungrouped(md_figures.survival(cycle, shown)),
-            columns=1,
-        ),
-        Section("nvt", "Temperature", "Langevin dynamics at the model's temperature.", "validate",
-                groups=_per_protein(cycle, shown, _temperature)),
-        Section("nve", "Energy conservation", "Dynamics at constant energy: a test of the forces alone.", "validate",
-                groups=_per_protein(cycle, shown, _energy), columns=1),
-        Section("structure", "Structure", "The model's frames in NVT beside the reference at the same temperature.",
-                "validate", groups=_per_protein(cycle, shown, _structure)),
-        Section("contacts", "Contact maps", "How often two residues are close to each other.", "validate",
-                groups=_per_protein(cycle, shown, _contacts), columns=3),
-    ]  # fmt: skip
+        data_section.make(cycle),
+    ]
     for section in found:
+        section.checks = by_section.get(section.id, [])
+        _add_plots_of_checks(section, cycle, shown)
         if len(shown) < len(known) and section.id in PER_PROTEIN:
             section.notes.append(f"Plots of {len(shown)} of {len(known):,} proteins, those with the worst verdicts.")
-        section.checks = [row for row in rows if _belongs(row, section.id)]
         section.absent = _absence(section, cycle)
-    return found
+    # These are there only if something was measured.
+    return [one for one in found if one.id not in ("local", "ensemble", "transfer", "others") or one.checks]
+
+
+def _of_dynamics(cycle: CycleFiles, shown: list[str]) -> list[Section]:
+    per = _per_protein
+    return [
+        Section("stability", "Survival", "A replica that breaks a limit is stopped and recorded; the others go on.",
+                "md", groups=ungrouped(md_figures.survival(cycle, shown))),
+        Section("structure", "Structure", "The model's frames in NVT beside the reference at the same temperature.",
+                "validate", groups=per(cycle, shown, _structure)),
+        Section("contacts", "Contact maps", "How often two residues are close to each other.",
+                "validate", groups=per(cycle, shown, _contacts)),
+        Section("local", "Local geometry and distances", "Distributions of bonds, angles, dihedrals and distances "
+                "along the chain, beside the reference.", "validate"),
+        Section("ensemble", "Free-energy surface", "Where the model spends its time on the slowest coordinates of the "
+                "reference.", "validate"),
+        Section("nvt", "Temperature", "Dynamics with a thermostat at the model's temperature: what the velocities "
+                "must look like does not depend on the model.", "validate", groups=per(cycle, shown, _temperature)),
+        Section("nve", "Energy conservation", "Dynamics at constant energy: a test of the forces alone.",
+                "validate", groups=per(cycle, shown, _energy)),
+        Section("minimize", "Energy minimisation", "Every replica starts from another held-out frame and is minimised "
+                "first.", "md", groups=ungrouped(training_figures.minimisation(cycle, shown))),
+        Section("transfer", "Proteins that were not in training", "The same questions, asked of proteins that the "
+                "model has never seen.", "validate"),
+        Section("others", "Other checks", "Checks that belong to none of the parts above.", "validate"),
+    ]  # fmt: skip
+
+
+def _parity(cycle: CycleFiles) -> Section:
+    return Section(
+        "parity",
+        "Parity: the artifact in LAMMPS",
+        "The exported model, called by LAMMPS, against the same model in JAX on the same frames.",
+        "parity",
+        groups=ungrouped(training_figures.parity(cycle)),
+        notes=_parity_notes(cycle),
+    )
+
+
+def _section_of(row: CheckRow) -> str:
+    if row.name == "structure.contacts":
+        return "contacts"
+    return next((section for section, families in FAMILIES.items() if row.family in families), "others")
+
+
+def _add_plots_of_checks(section: Section, cycle: CycleFiles, shown: list[str]) -> None:
+    """Plots that checks brought along, behind those of the same protein."""
+    groups = {subject: list(figures) for subject, figures in section.groups}
+    alone = len(groups) == 1 and "" in groups
+    several = len({subject for subject in shown if cycle.md}) > 1
+    for subject, found in check_figures(cycle, section.checks).items():
+        if section.id in PER_PROTEIN and shown and subject not in shown:
+            continue
+        key = subject if several or (groups and not alone) else ""
+        groups.setdefault(key, []).extend(figure for _, figures in found for figure in figures)
+    section.groups = list(groups.items())
 
 
 def _proteins(cycle: CycleFiles) -> list[str]:
@@ -77,15 +132,9 @@ def _foremost_proteins(cycle: CycleFiles, rows: list[CheckRow]) -> list[str]:
     return sorted(known, key=lambda name: (-bad[name], -open_[name]))[:MOST_PROTEINS]
 
 
-def _belongs(row: CheckRow, section: str) -> bool:
-    if row.name == "structure.contacts":
-        return section == "contacts"
-    return row.family in {"training": ("forces", "uncertainty")}.get(section, (section,))
-
-
 def _absence(section: Section, cycle: CycleFiles) -> str:
     """Why a section has nothing to show, or ""."""
-    if section.figures or section.tables:
+    if section.figures or section.tables or section.lists:
         return ""
     if section.stage in cycle.missing_stages:
         if cycle.stopped_at_parity:
@@ -93,29 +142,9 @@ def _absence(section: Section, cycle: CycleFiles) -> str:
         return f"Not done yet: the stage `{section.stage}` is missing."
     if section.id == "training":
         return "Nothing was trained: the energy is the prior alone."
+    if section.checks:
+        return ""
     return "The stage was done, and left nothing to plot."
-
-
-def _training(cycle: CycleFiles) -> Section:
-    summary = cycle.read("train/summary.json")
-    frames = summary.get("frames") or {}
-    intro = "Forces on held-out frames, learned by force matching."
-    if summary:
-        epochs = summary.get("epochs", 0)
-        intro = (
-            f"{summary.get('parameters', 0):,} parameters, {epochs} epoch{'' if epochs == 1 else 's'} on "
-            f"{frames.get('train', 0):,} frames; {frames.get('validation', 0):,} frames for validation, "
-            f"{frames.get('test', 0):,} held out for the test. Ended with: {summary.get('stopped', 'unknown')}."
-        )
-    table = _force_table(cycle.read("train/forces.json"))
-    return Section(
-        "training",
-        "Training",
-        intro,
-        "train",
-        groups=ungrouped(training_figures.training(cycle)),
-        tables=[table] if table else [],
-    )
 
 
 def _parity_notes(cycle: CycleFiles) -> list[str]:
@@ -129,23 +158,10 @@ def _parity_notes(cycle: CycleFiles) -> list[str]:
     ]
 
 
-def _force_table(forces: dict[str, Any]) -> Table | None:
-    modes = forces.get("modes") or {}
-    if not modes:
-        return None
-    names = {"full": "full model", "prior-only": "prior alone", "zero": "no model"}
-    columns = {"rmse": "RMSE", "mae": "MAE", "cosine": "cosine", "r2": "R²"}
-    rows = [
-        [label, *(decimals(modes[mode].get(key), 2 if key in ("rmse", "mae") else 3) for key in columns)]
-        for mode, label in names.items()
-        if mode in modes
-    ]
-    frames = f"{forces.get('n_frames', 0):,} frames of the {forces.get('split', 'held-out')} split"
-    caption = f"Forces on {frames}; RMSE and MAE in kcal/mol/Å"
-    return Table(caption, ["", *columns.values()], rows)
+PlotsOf = Callable[[CycleFiles, str, dict[str, Any]], list[Figure]]
 
 
-def _per_protein(cycle: CycleFiles, shown: list[str], make: Any) -> list[tuple[str, list[Figure]]]:
+def _per_protein(cycle: CycleFiles, shown: list[str], make: PlotsOf) -> list[tuple[str, list[Figure]]]:
     proteins = cycle.plots.get("proteins") or {}
     groups = [(name, make(cycle, name, proteins[name])) for name in shown if name in proteins]
     groups = [(name, figures) for name, figures in groups if figures]

@@ -1,5 +1,6 @@
 """What the page says first: the verdict in plain words, the few figures everybody asks for, and what was run."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,9 @@ from cgloop.report.gather import CycleFiles, RunFiles
 from cgloop.report.rows import ORDER, SYMBOLS, CheckRow, seconds, short, with_error
 from cgloop.rundir import STAGES
 from cgloop.wording import listing
+
+FIRST_SENTENCES = 2
+"""Of what is said of the first crash, in the headline."""
 
 HEADLINES = {
     "pass": "Pass",
@@ -35,8 +39,8 @@ def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) ->
     summary = str(cycle.verdict.get("summary", "")) if cycle else ""
     if verdict == "none":
         summary = _unfinished(run, cycle)
-    # One reason is in the summary already; of several it names the first, and the list says them all.
-    if len(texts) > 1 and any(text in summary for text in texts):
+    # The list says all reasons; a summary that names the first of them would say it twice.
+    if cycle and texts and checks and not cycle.verdict.get("refused"):
         summary = _counts(checks)
     return {
         "verdict": verdict,
@@ -45,6 +49,7 @@ def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) ->
         "meaning": MEANINGS.get(verdict, ""),
         "summary": summary,
         "reasons": _reasons(texts, checks),
+        "extended": _extended(cycle) if cycle else "",
         "cause": _cause(cycle) if cycle and verdict != "pass" else "",
         "missing": _missing(run, cycle),
         "stale": _stale(cycle) if cycle else "",
@@ -53,13 +58,52 @@ def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) ->
 
 
 def _reasons(texts: list[str], checks: list[CheckRow]) -> list[dict[str, str]]:
-    """Each reason with the verdict of the check that it is about, failures first."""
-    verdicts = {f"{row.title} of {row.subject}": row.verdict for row in checks}
+    """Each reason taken apart: what it is about, why, what would decide it, and its verdict; failures first.
+
+    What is said of several checks of one protein alike is said once.
+    """
+    about = {f"{row.title} of {row.subject}": row for row in checks}
+    told: dict[tuple[str, str, str, str], list[str]] = {}
+    for text in texts:
+        name = next((name for name in sorted(about, key=len, reverse=True) if text.startswith(name)), "")
+        row = about.get(name)
+        rest = text[len(name) :].removeprefix(":").strip() if row else ""
+        why, _, advice = rest.partition(" (what would decide: ")
+        key = (
+            row.verdict if row else "fail",
+            row.subject if row else "",
+            _closed(why),
+            _closed(advice.removesuffix(")")),
+        )
+        told.setdefault(key, []).append(row.title if row else text)
     found = [
-        {"text": text, "verdict": next((v for about, v in verdicts.items() if text.startswith(about)), "fail")}
-        for text in texts
+        {
+            "about": f"{listing(names, len(names))}{f' of {subject}' if subject else ''}",
+            "text": why,
+            "advice": f"What would decide: {advice}" if advice else "",
+            "verdict": verdict,
+        }
+        for (verdict, subject, why, advice), names in told.items()
     ]
     return sorted(found, key=lambda reason: ORDER.index(reason["verdict"]))
+
+
+def _closed(sentence: str) -> str:
+    return f"{sentence}." if sentence and not sentence.endswith(".") else sentence
+
+
+def _extended(cycle: CycleFiles) -> str:
+    """How the run was made longer because nothing was decided, if it was."""
+    history = cycle.md.get("extensions") or cycle.verdict.get("extensions") or []
+    parts = [_extension(one) for one in history if isinstance(one, dict)]
+    return f"{listing(parts, 8)}." if parts else ""
+
+
+def _extension(one: dict[str, Any]) -> str:
+    if one.get("words"):
+        return str(one["words"]).rstrip(".")
+    known = [f"{stage.upper()} to {short(one[f'{stage}_ps'])} ps" for stage in ("nvt", "nve") if f"{stage}_ps" in one]
+    return f"made longer: {listing(known)}" if known else "made longer"
 
 
 def _counts(checks: list[CheckRow]) -> str:
@@ -114,7 +158,9 @@ def _cause(cycle: CycleFiles) -> str:
         counts[crash["class"]] += len(crash.get("replicas") or [crash["replica"]])
     kinds = listing([f"{count} × {name}" for name, count in counts.most_common()])
     were = "replica was" if counts.total() == 1 else "replicas were"
-    return f"{counts.total()} {were} stopped ({kinds}). {cycle.crashes[0]['words']}"
+    first = re.split(r"(?<=[^.])\. (?=[A-Z])", str(cycle.crashes[0].get("words", "")))[:FIRST_SENTENCES]
+    told = ". ".join(first).rstrip(".")
+    return f"{counts.total()} {were} stopped ({kinds}). {told}."
 
 
 def tiles(cycle: CycleFiles) -> list[dict[str, str]]:

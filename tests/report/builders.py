@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cgloop.checks import Curve, Plot
 from cgloop.feedback.diagnosis import diagnose
 
 STAGES = ("prep", "priors", "train", "export", "parity", "md", "validate", "feedback")
@@ -24,6 +25,20 @@ CAUTIONS = [
     {"kind": "mixed-temperatures", "text": "Fitted to frames of 320 and 450 K together.", "detail": {}},
     {"kind": "excluded-files", "text": "1 source file could not be used and left out: broken.h5.", "detail": {}},
 ]
+
+CONTROLS = {
+    "reference": {"cln025": {"structure.rmsd": {"verdict": "pass", "reason": "0.17 ± 0.18"}}},
+    "power": {"cln025": {"structure.q": {"able": False, "other_temperature_K": 450.0}}},
+    "known_bad": {"cln025": {
+        "frozen": {"case": "frozen", "check": "stability.survival", "text": "nothing moves", "verdict": "fail",
+                   "caught": True, "reason": "does not move"},
+        "hot": {"case": "hot", "check": "nvt.temperature", "text": "10 % too hot", "verdict": "inconclusive",
+                "caught": None, "reason": "the run is too short"},
+        "mirror": {"case": "mirror", "check": "structure.rmsd", "text": "the mirror image", "verdict": "pass",
+                   "caught": False, "reason": "0.1 Å"},
+    }},
+    "prior_only": {"cln025": {"structure.q": {"value": 0.44, "error": 0.1, "verdict": "fail", "reason": "0.44"}}},
+}  # fmt: skip
 
 random = np.random.default_rng(11)
 
@@ -183,7 +198,10 @@ def _train(folder: Path) -> None:
         name: {"count": 500, "full": {"rmse": rmse}, "prior-only": {"rmse": rmse + 0.3}, "zero": {"rmse": 25.0}}
         for name, rmse in (("GLY", 18.1), ("PRO", 23.1), ("THR", 23.5), ("ASP", 23.6), ("TYR", 24.4), ("TRP", 24.1))
     }
+    beads = {mode: rounded(np.linspace(18, 25, 10) + more) for mode, more in (("full", 0.0), ("prior-only", 0.4))}
+    residues = ["TYR", "TYR", "ASP", "PRO", "GLU", "THR", "GLY", "THR", "TRP", "TYR"]
     write_json(folder / "forces.json", {
+        "noise": 22.0, "per_bead": {"cln025": {"residues": residues, "rmse": beads}},
         "split": "test", "n_frames": 500, "modes": modes, "rmse_full": 23.28, "rmse_prior": 23.54, "rmse_zero": 24.97,
         "per_residue_type": kinds,
     })  # fmt: skip
@@ -287,7 +305,30 @@ def checks(verdict: str) -> list[dict[str, Any]]:
 def _validate(folder: Path, verdict: str) -> None:
     settings = {"minimize_max_move_A": 5.0, "contact_min_separation": 4}
     write_json(folder / "metrics.json", {"schema_version": 1, "checks": checks(verdict), "settings": settings})
-    write_json(folder / "plots.json", {"schema_version": 1, "proteins": {"cln025": plots()}})
+    write_json(folder / "plots.json", {
+        "schema_version": 1, "proteins": {"cln025": plots()},
+        "checks": {name: {"cln025": plot.to_json()} for name, plot in check_plots().items()},
+    })  # fmt: skip
+
+
+def check_plots() -> dict[str, Plot]:
+    """A plot of every kind, of checks that there are."""
+    x, wave = np.linspace(0, 10, 40), np.sin(np.linspace(0, 6, 40))
+    roles = ("model", "reference", "control")
+    curves = [Curve(role, role, x, wave + k, error=0.2 + 0 * x if k == 0 else ()) for k, role in enumerate(roles)]
+    limit = Curve("limit", "limit", x[[0, -1]], (0.5, 0.5))
+    names, three = ("GLY", "PRO", "TYR"), np.arange(3)
+    bars = [Curve(role, role, three, three + 1.0, error=(0.1, 0.2, 0.3)) for role in roles[:2]]
+    valley = np.add.outer(x[:12] ** 2, x[:15]) / 10
+    valley[0, 0] = np.nan
+    maps = [Curve(role, role, x[:15], x[:12], z=valley.tolist()) for role in roles[:2]]
+    return {
+        "structure.rmsd": Plot("steps", "RMSD, Å", "density, 1/Å", [*curves[:2], limit]),
+        "structure.rg": Plot("lines", "time, ps", "radius of gyration, Å", [*curves, limit]),
+        "nve.drift": Plot("points", "time step, fs", "fluctuation, kcal/mol", [*curves, limit]),
+        "nvt.temperature": Plot("bars", "", "temperature, K", bars, ticks=names),
+        "structure.q": Plot("maps", "TICA 1", "TICA 2", maps, z_label="free energy, kcal/mol"),
+    }
 
 
 def plots() -> dict[str, Any]:
@@ -336,6 +377,6 @@ def _judge(folder: Path, verdict: str) -> None:
         "verdict": verdict, "summary": summary or "All 9 required checks pass.", "reasons": reasons,
         "checks": all_checks, "required": [c["check"] for c in all_checks if c["required"]], "missing": [],
         "cautions": CAUTIONS,
-        "controls": {"reference": {"cln025": {"structure.rmsd": {"verdict": "pass", "reason": "0.17 ± 0.18"}}}},
+        "controls": CONTROLS,
         "results": {stage: sha(f"out {stage}") for stage in STAGES},
     })  # fmt: skip

@@ -1,0 +1,129 @@
+"""Plots that checks bring along as data, see `cgloop.checks.Plot`: drawn without knowing the check."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cgloop.report import figure
+from cgloop.report.figure import CONTROL, LIMIT, MODEL, REFERENCE, Figure, axis, layout, level, line, points
+from cgloop.report.gather import CycleFiles
+from cgloop.report.rows import CheckRow
+
+STYLES = {MODEL: ("solid", "circle"), REFERENCE: ("dash", "square-open"), CONTROL: ("dashdot", "triangle-open"),
+          LIMIT: ("dot", "x")}  # fmt: skip
+"""Dash and symbol of each role: what is told apart by colour is told apart without it, too."""
+
+HOW = {
+    MODEL: "the model is blue",
+    REFERENCE: "the reference orange",
+    CONTROL: "a control green and dash-dotted",
+    LIMIT: "a limit black and dotted",
+}
+
+
+def check_figures(cycle: CycleFiles, rows: list[CheckRow]) -> dict[str, list[tuple[CheckRow, list[Figure]]]]:
+    """By subject the plots of these checks, in their order."""
+    plots = cycle.plots.get("checks") or {}
+    found: dict[str, list[tuple[CheckRow, list[Figure]]]] = {}
+    for row in rows:
+        plot = (plots.get(row.name) or {}).get(row.subject)
+        if plot:
+            found.setdefault(row.subject, []).append((row, list(_figures(row, plot))))
+    return found
+
+
+def _figures(row: CheckRow, plot: dict[str, Any]) -> Iterator[Figure]:
+    curves = [curve for curve in plot.get("curves") or [] if curve.get("y")]
+    name = "check-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{row.name}-{row.subject}")
+    title = row.title[:1].upper() + row.title[1:]
+    make = KINDS.get(plot.get("kind", ""))
+    if not curves or make is None:
+        return
+    for number, (part, data, frame) in enumerate(make(plot, curves)):
+        more = f": {part}" if part else ""
+        yield Figure(f"{name}-{number}" if number else name, f"{title}{more}", _caption(row, curves), data, frame)
+
+
+def _caption(row: CheckRow, curves: list[dict[str, Any]]) -> str:
+    """What the colours are, and what is measured."""
+    roles = list(dict.fromkeys(curve.get("role") for curve in curves))
+    how = ", ".join(HOW[role] for role in roles if role in HOW)
+    words = [f"{how[:1].upper()}{how[1:]}." if len(roles) > 1 else "", row.definition]
+    return " ".join(word for word in words if word) or f"{row.title}."
+
+
+Drawn = tuple[str, list[dict[str, Any]], dict[str, Any]]
+"""Name of a panel, marks, layout."""
+
+
+def _axes(plot: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    ticks = plot.get("ticks") or []
+    x = axis(plot.get("x_label", ""), **({"names": list(map(str, ticks))} if ticks else {}))
+    return x, axis(plot.get("y_label", ""))
+
+
+def _marks(plot: dict[str, Any], curves: list[dict[str, Any]], draw: Callable[..., dict[str, Any]]) -> Iterator[Drawn]:
+    x, y = _axes(plot)
+    frame, data = layout(x, y), []
+    seen: dict[str, int] = {}
+    for curve in curves:
+        constant = curve.get("role") == LIMIT and len(set(curve["y"])) == 1 and curve["y"][0] is not None
+        if constant:
+            frame = figure.with_levels(frame, level(curve["y"][0], curve.get("name", "limit")))
+            continue
+        data.append(draw(curve, seen.get(curve.get("role", MODEL), 0)))
+        seen[curve.get("role", MODEL)] = seen.get(curve.get("role", MODEL), 0) + 1
+    yield "", data, frame
+
+
+def _line(curve: dict[str, Any], nth: int) -> dict[str, Any]:
+    role = curve.get("role", MODEL)
+    error = {"error": curve["error"]} if curve.get("error") else {}
+    # Several curves of one role, as of replicas, are thinner and share a line in the legend with others of that name.
+    return line(curve["x"], curve["y"], curve.get("name", ""), role, STYLES.get(role, STYLES[MODEL])[0],
+                width=1.4 if nth else 2, **error)  # fmt: skip
+
+
+def _step(curve: dict[str, Any], nth: int) -> dict[str, Any]:
+    role = curve.get("role", MODEL)
+    make = figure.filled if role == REFERENCE else figure.line
+    dash = "solid" if role in (MODEL, REFERENCE) else STYLES.get(role, STYLES[MODEL])[0]
+    return make(curve["x"], curve["y"], curve.get("name", ""), role, dash, step=True)
+
+
+def _points(curve: dict[str, Any], nth: int) -> dict[str, Any]:
+    role = curve.get("role", MODEL)
+    error = {"error": curve["error"]} if curve.get("error") else {}
+    return points(curve["x"], curve["y"], curve.get("name", ""), role, STYLES.get(role, STYLES[MODEL])[1], **error)
+
+
+def _bar(curve: dict[str, Any], nth: int) -> dict[str, Any]:
+    error = {"error": curve["error"]} if curve.get("error") else {}
+    return figure.bars(curve["x"], curve["y"], curve.get("name", ""), curve.get("role", MODEL), **error)
+
+
+def _maps(plot: dict[str, Any], curves: list[dict[str, Any]]) -> Iterator[Drawn]:
+    """A panel a map, all on one colour scale; around zero where there are values on both sides of it."""
+    curves = [curve for curve in curves if curve.get("z")]
+    values = [v for curve in curves for row in curve["z"] for v in row if v is not None and math.isfinite(v)]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    label = plot.get("z_label", "")
+    colors, ends = figure.SEQUENTIAL, (min(low, 0.0), high if high > low else low + 1.0)
+    if low < 0 < high:
+        colors, ends = figure.DIVERGING, (-max(-low, high), max(-low, high))
+    elif "free energy" in label.lower():
+        colors = figure.REVERSED  # wells are dark
+    for curve in curves:
+        x, y = _axes(plot)
+        data = [figure.heatmap(curve["z"], curve["x"], curve["y"], label, colors, ends)]
+        yield curve.get("name", ""), data, layout({**x, "tight": True}, {**y, "tight": True}, square=True)
+
+
+KINDS: dict[str, Callable[[dict[str, Any], list[dict[str, Any]]], Iterator[Drawn]]] = {
+    "lines": lambda plot, curves: _marks(plot, curves, _line),
+    "steps": lambda plot, curves: _marks(plot, curves, _step),
+    "points": lambda plot, curves: _marks(plot, curves, _points),
+    "bars": lambda plot, curves: _marks(plot, curves, _bar),
+    "maps": _maps,
+}
