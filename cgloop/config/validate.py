@@ -33,6 +33,23 @@ class ValidateConfig(Section):
     q_beta_per_A: float = Field(5.0, gt=0)
     q_lambda: float = Field(1.2, gt=0)
     q_wasserstein: float = Field(0.1, gt=0, description="floor of the noise-calibrated limit")
+    rg_wasserstein_A: float = Field(0.5, gt=0, description="floor of the noise-calibrated limit")
+    end_to_end_wasserstein_A: float = Field(1.5, gt=0, description="floor of the noise-calibrated limit")
+    handedness_decided: float = Field(
+        0.9, gt=0.5, le=1, description="smallest share of one sign in the reference for a dihedral to count"
+    )
+    handedness_fraction: float = Field(0.9, gt=0, le=1, description="of these dihedrals with the reference's sign")
+    local_divergence: float = Field(0.05, gt=0, le=1, description="bonds, angles, dihedrals; floor of the limit")
+    pair_divergence: float = Field(0.05, gt=0, le=1, description="CA–CA distances; floor of the limit")
+    class_min_effective_samples: float = Field(200.0, gt=0, description="a class of coordinates with fewer is left out")
+    bond_bin_A: float = Field(0.05, gt=0, description="width of the bins of bond lengths")
+    angle_bin_deg: float = Field(5.0, gt=0, le=45)
+    dihedral_bin_deg: float = Field(10.0, gt=0, le=90)
+    pair_bin_A: float = Field(0.5, gt=0)
+    surface_lag_frames: int = Field(5, ge=1, description="lag of TICA, in frames of the reference")
+    surface_bins: int = Field(20, ge=4, le=100, description="of the free-energy surface, along each component")
+    surface_cutoff_kcal_per_mol: float = Field(4.0, gt=0)
+    surface_mae_kcal_per_mol: float = Field(1.0, gt=0, description="floor of the noise-calibrated limit")
     noise_blocks: int = Field(200, ge=20, description="resampled reference blocks for each noise limit")
 
 

@@ -1,18 +1,24 @@
 """Is a simulated ensemble the reference's, within what the reference itself can tell? Arrays in, a verdict out."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from cgloop.checks import Verdict, decide
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.equilibration import equilibration_cut, more_than_chance, statistical_inefficiency
+from cgloop.validate.distances import Metric
+from cgloop.validate.equilibration import (
+    equilibration_cut,
+    inefficiencies,
+    more_than_chance,
+    statistical_inefficiency,
+)
 from cgloop.validate.statistics import (
-    circular_blocks,
-    jackknife_error,
+    CircularBlocks,
+    jackknife_half_width,
     longer_run_factor,
     mean_over_replicas,
 )
@@ -24,9 +30,6 @@ UNDECIDABLE_NOISE = 2.0
 DRIFT_SIZE = 0.5
 DRIFT_CONFIDENCE = 0.99
 
-Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Distances [K] between two samples of features, [F, …] each; 0 for equal ones, larger is worse."""
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -35,7 +38,7 @@ class Measure:
     Attributes:
         name: in words.
         unit: "" if dimensionless.
-        floor: limit where the reference's noise is smaller.
+        floor: limit where the reference's noise is smaller; infinite for a distance that is shown and not judged.
         similarity: the distance is 1 − this quantity, which is what words speak of.
     """
 
@@ -43,6 +46,10 @@ class Measure:
     unit: str
     floor: float
     similarity: bool = False
+
+    @property
+    def judged(self) -> bool:
+        return math.isfinite(self.floor)
 
     def in_words(self, value: float, error: float, limit: float | None = None) -> str:
         """As `distance 0.31 ± 0.05 Å (at most 1)`."""
@@ -63,6 +70,7 @@ class Sample:
         inefficiency: frames per independent sample, pooled.
         drift: mean of the second half less that of the first, in standard deviations of the series, if all replicas
             together show it significantly; else 0. A steady trend looks the same behind every cut.
+        coordinates_effective: [C], effective samples of each coordinate, where the features are coordinates.
     """
 
     replicas: list[np.ndarray]
@@ -70,6 +78,7 @@ class Sample:
     non_stationary: list[int]
     inefficiency: float
     drift: float
+    coordinates_effective: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def n_frames(self) -> int:
@@ -79,28 +88,45 @@ class Sample:
     def n_effective(self) -> float:
         return self.n_frames / self.inefficiency
 
-    def pooled(self, chosen: Sequence[int] | None = None) -> np.ndarray:
-        """Features of the chosen replicas, one after the other."""
-        numbers = range(len(self.replicas)) if chosen is None else chosen
-        return np.concatenate([self.replicas[r] for r in numbers])
+    @property
+    def first_frames(self) -> np.ndarray:
+        """int [R], where each replica begins in `pooled`."""
+        return np.cumsum([0, *(len(features) for features in self.replicas)])[:-1]
+
+    def pooled(self) -> np.ndarray:
+        """Features of all replicas, one after the other."""
+        return np.concatenate(self.replicas)
 
 
-def equilibrated(features: list[np.ndarray], series: list[np.ndarray], max_trim: float) -> Sample:
+def equilibrated(
+    features: list[np.ndarray],
+    series: list[np.ndarray],
+    max_trim: float,
+    coordinates: list[np.ndarray] | None = None,
+) -> Sample:
     """Cut every replica by the rule of `equilibration_cut`.
 
     Args:
         features: per replica [F_r, …], what is compared.
         series: per replica [F_r], what equilibration and effective size are judged by.
         max_trim: largest fraction cut off.
+        coordinates: per replica [F_r, C], where the features are coordinates of which each has its own effective size.
+            The sample then counts as many frames per independent sample as they do on average, or as the series does
+            if that is more: the divergence of a histogram is inversely proportional to its effective samples.
     """
     cuts = [equilibration_cut(values, max_trim) for values in series]
     kept = [values[cut.start :] for values, cut in zip(series, cuts, strict=True)]
+    inefficiency, each = statistical_inefficiency(kept), np.zeros(0)
+    if coordinates is not None:
+        each = inefficiencies([values[cut.start :] for values, cut in zip(coordinates, cuts, strict=True)])
+        inefficiency = max(inefficiency, float(each.mean()))
     return Sample(
         replicas=[values[cut.start :] for values, cut in zip(features, cuts, strict=True)],
         starts=[cut.start for cut in cuts],
         non_stationary=[number for number, cut in enumerate(cuts) if not cut.stationary],
-        inefficiency=statistical_inefficiency(kept),
+        inefficiency=inefficiency,
         drift=common_drift(kept),
+        coordinates_effective=sum(map(len, kept)) / each if len(each) else each,
     )
 
 
@@ -169,8 +195,10 @@ def reference_noise(reference: Sample, n_effective: float, metric: Metric, block
     """
     total = reference.n_frames
     length = max(1, min(round(n_effective * reference.inefficiency), total // 2))
-    pooled = reference.pooled()
-    distances = [metric(pooled[block], pooled[rest]) for block, rest in circular_blocks(total, length, blocks)]
+    ring = CircularBlocks.of(total, length, blocks)
+    pieces = metric.summaries(reference.pooled(), ring.cuts)
+    inside = ring.sums(pieces)
+    distances = metric.distances(inside, pieces.sum(axis=0) - inside)
     return np.percentile(distances, NOISE_PERCENTILE, axis=0), length
 
 
@@ -184,12 +212,11 @@ def compare(
     reference whose own noise is beyond twice the floor.
     """
 
-    def distances(chosen: list[int]) -> np.ndarray:
-        return metric(model.pooled(chosen), everything)
-
-    everything = reference.pooled()
-    values = distances(list(range(len(model.replicas))))
-    errors = jackknife_error(distances, len(model.replicas))
+    mine = metric.summaries(model.pooled(), model.first_frames)
+    whole = mine.sum(axis=0)
+    theirs = metric.summaries(reference.pooled(), np.zeros(1, int))[0]
+    values = metric.distances(whole, theirs)
+    errors = jackknife_half_width(metric.distances(whole - mine, theirs) if len(mine) > 1 else values[None])
     noise, _ = reference_noise(reference, model.n_effective, metric, settings.noise_blocks)
     floors = np.array([measure.floor for measure in measures])
     limits = np.maximum(floors, noise)
@@ -207,28 +234,25 @@ def _verdict(
     limits: np.ndarray,
     settings: ValidateConfig,
 ) -> tuple[Verdict, str, Needs]:
-    if not np.isfinite(values).all():
+    judged = [row for row in zip(measures, values, errors, noise, limits, strict=True) if row[0].judged]
+    if not all(np.isfinite(value) for _, value, *_ in judged):
         return "fail", "cannot be computed from these frames", {}
     doubts = sampling_doubts("model", model, settings) + replica_doubts(len(model.replicas), settings)
     doubts += sampling_doubts("reference", reference, settings)
-    for measure, scatter in zip(measures, noise, strict=True):
+    for measure, _, _, scatter, _ in judged:
         if not scatter <= UNDECIDABLE_NOISE * measure.floor:
             text = f"the reference cannot decide: its own blocks differ by more than twice the limit ({measure.name})"
             doubts.append(Doubt(text, {"longer_reference": True}))
-    shown = "; ".join(
-        measure.in_words(v, e, limit) for measure, v, e, limit in zip(measures, values, errors, limits, strict=True)
-    )
+    shown = "; ".join(measure.in_words(v, e, limit) for measure, v, e, _, limit in judged)
     if doubts:
         return "inconclusive", f"{shown}, but {in_words(doubts)}", together(doubts)
-    verdicts = [
-        decide(float(v), float(e), float(limit), "at most") for v, e, limit in zip(values, errors, limits, strict=True)
-    ]
+    verdicts = [decide(float(v), float(e), float(limit), "at most") for _, v, e, _, limit in judged]
     verdict = worst(verdicts)
     if verdict != "inconclusive":
         return verdict, shown, {}
     longer = max(
         longer_run_factor(float(limit - v), float(e))
-        for v, e, limit, one in zip(values, errors, limits, verdicts, strict=True)
+        for (_, v, e, _, limit), one in zip(judged, verdicts, strict=True)
         if one == "inconclusive"
     )
     return verdict, f"{shown}: the error bar reaches across the limit", {"run_factor": longer}
@@ -295,11 +319,11 @@ def leave_one_out(
     count = len(reference.replicas)
     if count < 2:
         return "inconclusive", np.full(len(measures), math.nan), np.full(len(measures), math.inf)
-    distances = np.array(
-        [metric(reference.pooled([r]), reference.pooled([q for q in range(count) if q != r])) for r in range(count)]
-    )
+    each = metric.summaries(reference.pooled(), reference.first_frames)
+    distances = metric.distances(each, each.sum(axis=0) - each)
     noise, _ = reference_noise(reference, reference.n_effective / count, metric, settings.noise_blocks)
     means, errors = zip(*(mean_over_replicas(column) for column in distances.T), strict=True)
     limits = [max(measure.floor, float(scatter)) for measure, scatter in zip(measures, noise, strict=True)]
-    verdict = worst([decide(m, e, limit, "at most") for m, e, limit in zip(means, errors, limits, strict=True)])
+    judged = [row for row in zip(measures, means, errors, limits, strict=True) if row[0].judged]
+    verdict = worst([decide(m, e, limit, "at most") for _, m, e, limit in judged])
     return verdict, np.array(means), np.array(errors)

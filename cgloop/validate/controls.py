@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 
 from cgloop.checks import CheckResult
-from cgloop.config.validate import ValidateConfig
 from cgloop.validate.comparison import compare, in_words, leave_one_out, sampling_doubts
-from cgloop.validate.structure import COMPARISONS, MIRROR, Frames, StructuralCheck, mirror_check, run_comparison
+from cgloop.validate.family import COMPARISONS, DECLARED
+from cgloop.validate.handedness import MIRROR, mirror_check
+from cgloop.validate.observables import Frames
+from cgloop.validate.structure import NotComparable, StructuralCheck, Target, run_comparison, sample_of
 
-CONTROLLED = (*(spec.check.name for spec in COMPARISONS if spec.check.direction != "reported"), MIRROR.name)
+CONTROLLED = tuple(check.name for check in DECLARED if check.direction != "reported")
 """Checks whose verdict counts only if their reference control does not object."""
 
 
-def reference_control(reference: list[Frames], settings: ValidateConfig, subject: str) -> dict[str, dict[str, Any]]:
+def reference_control(target: Target, subject: str) -> dict[str, dict[str, Any]]:
     """The reference's own replicas, put through the structural checks as if they were model output.
 
     Two things are asked: whether the very same function that judges a model passes the whole reference (enough
@@ -26,8 +28,7 @@ def reference_control(reference: list[Frames], settings: ValidateConfig, subject
     does not matter there, only that the difference is significantly positive.
 
     Args:
-        reference: observables of every reference replica.
-        settings: the same as for the model.
+        target: the reference.
         subject: the protein.
 
     Returns:
@@ -35,29 +36,26 @@ def reference_control(reference: list[Frames], settings: ValidateConfig, subject
     """
     outcome = {}
     for spec in COMPARISONS:
-        if spec.check.name not in CONTROLLED:
-            continue
-        whole = run_comparison(spec, reference, reference, settings, subject)
-        outcome[spec.check.name] = _both(whole, spec, reference, settings)
-    whole = mirror_check(reference, reference, settings, subject)
+        if spec.check.name in CONTROLLED:
+            whole = run_comparison(spec, target.frames, target, subject)
+            outcome[spec.check.name] = _both(whole, spec, target)
+    whole = mirror_check(target.frames, target.frames, target.settings, subject)
     verdict = whole.detail.get("verdict_of_error_bar", whole.verdict)
     outcome[MIRROR.name] = {"verdict": verdict, "reason": whole.reason, "value": whole.value, "error": whole.error}
     return outcome
 
 
-def _both(
-    whole: CheckResult, spec: StructuralCheck, reference: list[Frames], settings: ValidateConfig
-) -> dict[str, Any]:
+def _both(whole: CheckResult, spec: StructuralCheck, target: Target) -> dict[str, Any]:
     if whole.value is None:
-        return {"verdict": whole.verdict, "reason": whole.reason, "value": None}
-    measures = spec.measures(settings)
-    sample = spec.sample(reference, settings)
-    apart, means, errors = leave_one_out(sample, spec.metric, measures, settings)
+        needs = {"longer_reference": True} if whole.detail.get("needs") else {}
+        return {"verdict": whole.verdict, "reason": whole.reason, "value": None, "needs": needs}
+    view, sample = target.view(spec), target.sample(spec)
+    apart, means, errors = leave_one_out(sample, view.metric(sample, sample), view.measures, target.settings)
     verdict = whole.verdict
-    reason = in_words(sampling_doubts("reference", sample, settings)) or whole.reason
+    reason = in_words(sampling_doubts("reference", sample, target.settings)) or whole.reason
     if verdict == "pass" or apart == "fail":
         verdict = "fail" if apart == "fail" else "pass"
-        shown = "; ".join(m.in_words(v, e) for m, v, e in zip(measures, means, errors, strict=True))
+        shown = "; ".join(m.in_words(v, e) for m, v, e in zip(view.measures, means, errors, strict=True) if m.judged)
         reason = f"one reference replica against the others: {shown}"
     return {
         "verdict": verdict,
@@ -71,24 +69,28 @@ def _both(
     }
 
 
-def power_control(
-    other: list[Frames], other_temperature_K: float, reference: list[Frames], settings: ValidateConfig
-) -> dict[str, dict[str, Any]]:
+def power_control(other: list[Frames], other_temperature_K: float, target: Target) -> dict[str, dict[str, Any]]:
     """Which checks tell the reference at another temperature from the reference itself.
 
     Returns:
-        By check: `able`, the distances `values`, and the `limits` that at least one of them has to exceed.
+        By check: `able`, the distances `values`, and the `limits` that at least one of them has to exceed. Checks that
+        cannot compare the two at all are not able.
     """
     outcome = {}
     for spec in COMPARISONS:
-        if spec.check.name not in CONTROLLED:
+        view = target.view(spec)
+        if spec.check.name not in CONTROLLED or view.missing:
             continue
-        sample, target = spec.sample(other, settings), spec.sample(reference, settings)
-        result = compare(sample, target, spec.metric, spec.measures(settings), settings)
-        outcome[spec.check.name] = {
-            "able": bool(np.any(result.values > result.limits)),
-            "other_temperature_K": other_temperature_K,
-            "values": result.values,
-            "limits": result.limits,
-        }
+        entry: dict[str, Any] = {"able": False, "other_temperature_K": other_temperature_K, "values": [], "limits": []}
+        outcome[spec.check.name] = entry
+        sample, reference = sample_of(view, other, target.settings), target.sample(spec)
+        try:
+            metric = view.metric(sample, reference)
+        except NotComparable as why:
+            entry["reason"] = str(why)
+            continue
+        result = compare(sample, reference, metric, view.measures, target.settings)
+        entry.update(values=result.values, limits=result.limits)
+        # Limits of what is not judged are infinite.
+        entry["able"] = bool(np.any(result.values > result.limits))
     return outcome

@@ -17,7 +17,9 @@ from cgloop.checks import CheckResult, Verdict
 from cgloop.config import Config
 from cgloop.residues import RESIDUES
 from cgloop.units import FS_PER_PS, KB
-from cgloop.validate import geometry, nve, nvt, stability, structure
+from cgloop.validate import geometry, handedness, nve, nvt, stability, structure
+from cgloop.validate.family import COMPARISONS
+from cgloop.validate.observables import observe
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference
 from cgloop.validate.rundata import Replica, StageRun
 from cgloop.validate.structure import StructuralCheck
@@ -227,14 +229,14 @@ def _drift(one: Specimen, reference: Reference, config: Config) -> CheckResult:
 
 
 def _mirror(one: Specimen, reference: Reference, config: Config) -> CheckResult:
-    model = [structure.observe(positions, reference.protein, config.validate_) for positions in one.ensemble]
-    return structure.mirror_check(model, reference.frames, config.validate_, reference.data.name)
+    model = [observe(positions, reference.protein, config.validate_) for positions in one.ensemble]
+    return handedness.mirror_check(model, reference.frames, config.validate_, reference.data.name)
 
 
 def _comparison(spec: StructuralCheck) -> Judge:
     def judge(one: Specimen, reference: Reference, config: Config) -> CheckResult:
-        model = [structure.observe(positions, reference.protein, config.validate_) for positions in one.ensemble]
-        return structure.run_comparison(spec, model, reference.frames, config.validate_, reference.data.name)
+        model = [observe(positions, reference.protein, config.validate_) for positions in one.ensemble]
+        return structure.run_comparison(spec, model, reference.target, reference.name)
 
     return judge
 
@@ -243,8 +245,8 @@ JUDGES: dict[str, Judge] = {
     stability.SURVIVAL.name: _survival,
     nvt.TEMPERATURE.name: _temperature,
     nve.DRIFT.name: _drift,
-    structure.MIRROR.name: _mirror,
-    **{spec.check.name: _comparison(spec) for spec in structure.COMPARISONS},
+    handedness.MIRROR.name: _mirror,
+    **{spec.check.name: _comparison(spec) for spec in COMPARISONS},
 }
 """How a specimen is judged by each check: the functions that judge the model."""
 
@@ -364,7 +366,12 @@ CASES: tuple[KnownBad, ...] = (
     KnownBad("wrong_temperature", (nvt.TEMPERATURE.name,), "10 % too hot", _wrong_temperature),
     KnownBad("slow_heating", (nvt.TEMPERATURE.name,), "from 8 % too cold to 8 % too hot, right on average", _heating),
     KnownBad("energy_drift", (nve.DRIFT.name,), "total energy rises by 5 kcal/mol/ns", _energy_drift),
-    KnownBad("mirror_image", (structure.MIRROR.name,), "every frame is its mirror image", _mirror_image),
+    KnownBad(
+        "mirror_image",
+        (handedness.MIRROR.name, handedness.HANDEDNESS.name),
+        "every frame is its mirror image",
+        _mirror_image,
+    ),
     KnownBad(
         "stretched",
         (structure.RMSD.name, structure.CONTACTS.name, structure.Q.name),

@@ -9,8 +9,8 @@ import numpy as np
 
 from cgloop.units import FS_PER_PS
 from cgloop.validate.nvt import kinetic_temperature
+from cgloop.validate.observables import Frames, Protein
 from cgloop.validate.rundata import StageRun
-from cgloop.validate.structure import Frames, Protein
 
 MAX_BYTES = 2_000_000
 DIGITS = 5

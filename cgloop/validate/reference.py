@@ -1,42 +1,61 @@
 """The reference of a protein: which frames of a data set a model is judged by, and what they show."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cgloop.config import Config
+from cgloop.config.validate import ValidateConfig
 from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
 from cgloop.errors import UserError
-from cgloop.validate import structure
-from cgloop.validate.structure import Frames, Protein
+from cgloop.validate.observables import Frames, Protein, observe
+from cgloop.validate.structure import Target
 
 SAME_TEMPERATURE_K = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """Reference frames of one protein at the MD's temperature and at the one farthest from it.
 
     Attributes:
         data: all frames of the protein.
-        protein: geometry that observables refer to.
-        frames: observables per replica at the MD's temperature.
-        other: the same at `other_temperature_K`; empty if there is one temperature only.
+        target: what models are judged by, at the MD's temperature; without frames if there are none.
+        other: observables per replica at `other_temperature_K`; empty if there is one temperature only.
         bonds_A: mean length of every bond at the model's temperature.
         description: which frames these are.
     """
 
     data: ProteinData
-    protein: Protein
-    frames: list[Frames]
+    target: Target
     other: list[Frames]
     other_temperature_K: float
     bonds_A: np.ndarray
     description: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        return self.data.name
 
-def read_reference(reader: DatasetReader, name: str, temperature: dict[str, Any], config: Config) -> Reference:
+    @property
+    def protein(self) -> Protein:
+        return self.target.protein
+
+    @property
+    def frames(self) -> list[Frames]:
+        """Observables per replica at the MD's temperature."""
+        return self.target.frames
+
+    @property
+    def trained_frames(self) -> int:
+        """How many of the frames were in training; 0 for a protein that training has not seen."""
+        return int(self.description["splits"]["train"])
+
+
+def read_reference(
+    reader: DatasetReader, name: str, temperature: dict[str, Any], settings: ValidateConfig
+) -> Reference:
     """The reference ensemble of a protein: all its frames at the MD's temperature, of every split.
 
     Structure is judged against the whole ensemble, because what it decides is whether the model lives where the
@@ -46,32 +65,45 @@ def read_reference(reader: DatasetReader, name: str, temperature: dict[str, Any]
     Raises:
         UserError: no frames at the model's temperature, or frames that are not finite.
     """
-    data = reader.load(name)
+    return reference_of(reader.load(name), temperature["md_K"], temperature["model_K"], settings, reader.folder)
+
+
+def reference_of(
+    data: ProteinData, md_K: float, model_K: float, settings: ValidateConfig, where: str | Path
+) -> Reference:
+    """The reference in frames of a protein.
+
+    Args:
+        data: all frames of the protein.
+        md_K, model_K: temperatures of the dynamics to be judged and of the model.
+        settings: definitions and limits.
+        where: the data came from, for messages.
+
+    Raises:
+        UserError: no frames at the model's temperature, or frames that are not finite.
+    """
     if not np.isfinite(data.positions).all():
-        raise UserError(f"non-finite positions of `{name}`", where=reader.folder, remedy="run `cgloop prep` again")
-    native = data.select(temperature_K=temperature["model_K"])
-    if not native.n_frames:
-        known = ", ".join(f"{t:g}" for t in np.unique(data.temperature_K))
-        raise UserError(
-            f"no frames of `{name}` at {temperature['model_K']:g} K", where=reader.folder, remedy=f"there are: {known}"
-        )
-    protein = Protein.of(data.native.astype(float), data.linked, config.validate_)
+        raise UserError(f"non-finite positions of `{data.name}`", where=where, remedy="run `cgloop prep` again")
+    native = data.select(temperature_K=model_K)
     temperatures = np.unique(data.temperature_K)
-    others = temperatures[np.abs(temperatures - temperature["md_K"]) >= SAME_TEMPERATURE_K]
-    other_K = float(others[np.argmax(np.abs(others - temperature["md_K"]))]) if len(others) else float("nan")
+    if not native.n_frames:
+        known = ", ".join(f"{t:g}" for t in temperatures)
+        raise UserError(f"no frames of `{data.name}` at {model_K:g} K", where=where, remedy=f"there are: {known}")
+    protein = Protein.of(data.native.astype(float), data.linked, settings, data.residue_type)
+    others = temperatures[np.abs(temperatures - md_K) >= SAME_TEMPERATURE_K]
+    other_K = float(others[np.argmax(np.abs(others - md_K))]) if len(others) else float("nan")
     bonded = np.flatnonzero(data.linked)
-    at = data.select(temperature_K=temperature["md_K"])
+    at = data.select(temperature_K=md_K)
     return Reference(
         data=data,
-        protein=protein,
-        frames=_observed(at, protein, config),
-        other=_observed(data.select(temperature_K=other_K), protein, config) if len(others) else [],
+        target=Target(protein, _observed(at, protein, settings), md_K, settings),
+        other=_observed(data.select(temperature_K=other_K), protein, settings) if len(others) else [],
         other_temperature_K=other_K,
         bonds_A=np.linalg.norm(
             native.positions[:, bonded + 1].astype(float) - native.positions[:, bonded], axis=2
         ).mean(axis=0),
         description={
-            "temperature_K": temperature["md_K"],
+            "temperature_K": md_K,
             "frames": at.n_frames,
             "replicas": np.unique(at.replica),
             "splits": {split: int(np.sum(at.split == code)) for split, code in SPLITS.items()},
@@ -80,8 +112,5 @@ def read_reference(reader: DatasetReader, name: str, temperature: dict[str, Any]
     )
 
 
-def _observed(data: ProteinData, protein: Protein, config: Config) -> list[Frames]:
-    return [
-        structure.observe(data.positions[data.replica == number], protein, config.validate_)
-        for number in np.unique(data.replica)
-    ]
+def _observed(data: ProteinData, protein: Protein, settings: ValidateConfig) -> list[Frames]:
+    return [observe(data.positions[data.replica == number], protein, settings) for number in np.unique(data.replica)]

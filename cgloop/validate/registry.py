@@ -1,7 +1,8 @@
 """All checks there are: gate, tables and pages are made from these declarations."""
 
 from cgloop.checks import Check
-from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
+from cgloop.validate import artifact, nve, nvt, stability, transfer, uncertainty
+from cgloop.validate.family import DECLARED
 
 CHECKS: dict[str, Check] = {
     check.name: check
@@ -13,11 +14,8 @@ CHECKS: dict[str, Check] = {
         stability.SURVIVAL,
         nvt.TEMPERATURE,
         nve.DRIFT,
-        structure.RMSD,
-        structure.MIRROR,
-        structure.CONTACTS,
-        structure.Q,
-        structure.RG,
+        *DECLARED,
+        transfer.UNSEEN,
         uncertainty.DISAGREEMENT,
     )
 }

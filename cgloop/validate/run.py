@@ -15,15 +15,16 @@ from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import progress
 from cgloop.stages import write_json
-from cgloop.validate import artifact, nve, nvt, stability, structure, uncertainty
-from cgloop.validate.controls import power_control, reference_control
+from cgloop.validate import artifact, nve, nvt, stability, transfer, uncertainty
+from cgloop.validate.family import FAMILIES
 from cgloop.validate.gate import SCHEMA_VERSION
 from cgloop.validate.inputs import inputs_of
 from cgloop.validate.known_bad import known_bad_control
+from cgloop.validate.observables import observe
 from cgloop.validate.plots import ProteinPlots, plot_data
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
 from cgloop.validate.rundata import StageRun
-from cgloop.validate.structure import Frames
+from cgloop.validate.structural import Controls, structural_results
 from cgloop.validate.trajectory import Asked, read_json, read_minimized, read_stage
 
 log = logging.getLogger("cgloop.validate")
@@ -34,10 +35,10 @@ class Measured:
     """Everything that is measured of one protein."""
 
     checks: list[CheckResult]
-    controls: dict[str, dict[str, Any]]
-    power: dict[str, dict[str, Any]]
+    controls: Controls
     known_bad: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
+    trained_frames: int
     plots: ProteinPlots
 
 
@@ -73,12 +74,14 @@ def validate_run(
     with progress("validate", total=len(names), unit="protein") as bar:
         for name in names:
             check_stop()
-            reference = read_reference(reader, name, temperature, config)
+            reference = read_reference(reader, name, temperature, settings)
             measured[name] = measure_protein(config, md, md_dir / name, reference, temperature)
             bar.advance(1)
     for name in names:
+        untrained = md["proteins"][name].get("untrained_types") or []
         own = [*measured[name].checks, *uncertainty.disagreement_checks(ensemble, name)]
-        checks += _with_caveats(own, md["proteins"][name].get("untrained_types") or [], temperature)
+        own = _with_caveats(own, untrained, temperature)
+        checks += [*own, *transfer.unseen_check(own, measured[name].trained_frames, untrained, name)]
     metrics = jsonable(
         {
             "schema_version": SCHEMA_VERSION,
@@ -94,8 +97,8 @@ def validate_run(
             },
             "checks": [check.to_json() for check in checks],
             "controls": {
-                "reference": {name: measured[name].controls for name in names},
-                "power": {name: measured[name].power for name in names if measured[name].power},
+                "reference": {name: measured[name].controls.reference for name in names},
+                "power": {name: measured[name].controls.power for name in names if measured[name].controls.power},
                 "known_bad": {name: measured[name].known_bad for name in names},
             },
             "settings": settings.model_dump(mode="json"),
@@ -144,7 +147,7 @@ def measure_protein(
         reference: of the protein.
         temperature: see `_temperature`.
     """
-    settings, name = config.validate_, reference.data.name
+    settings, name = config.validate_, reference.name
     types, linked = reference.data.residue_type, reference.data.linked
     runs = {
         stage: read_stage(folder / stage, name, stage, types, _asked(config, md, stage)) for stage in ("nvt", "nve")
@@ -159,20 +162,21 @@ def measure_protein(
         _incomplete(nve.DRIFT, runs["nve"]) or nve.drift_check(runs["nve"], settings),
     ]
     model = [
-        (replica.number, structure.observe(replica.positions, reference.protein, settings))
+        (replica.number, observe(replica.positions, reference.protein, settings))
         for replica in runs["nvt"].replicas
         if len(replica.positions) and np.isfinite(replica.positions).all()
     ]
-    checks += _structural(runs["nvt"], [frames for _, frames in model], reference, config)
-    controls, known_bad, power = {}, {}, {}
+    checks += structural_results(
+        [frames for _, frames in model],
+        reference,
+        lambda check: _incomplete(check, runs["nvt"]) or _without_reference(check, runs["nvt"], reference),
+    )
+    controls, known_bad = Controls.of(reference), {}
     if reference.frames:
-        controls = reference_control(reference.frames, settings, name)
-        known_bad = known_bad_control(reference, config, int(md["replicas"]), controls)
-    if reference.frames and reference.other:
-        power = power_control(reference.other, reference.other_temperature_K, reference.frames, settings)
+        known_bad = known_bad_control(reference, config, int(md["replicas"]), controls.reference)
     checks = [replace(check, inputs=check.inputs or inputs_of(check, config, reference)) for check in checks]
     plots = ProteinPlots(runs["nvt"], runs["nve"], model, reference.frames, reference.protein)
-    return Measured(checks, controls, power, known_bad, reference.description, plots)
+    return Measured(checks, controls, known_bad, reference.description, reference.trained_frames, plots)
 
 
 def _asked(config: Config, md: dict[str, Any], stage: str) -> Asked:
@@ -190,15 +194,6 @@ def _asked(config: Config, md: dict[str, Any], stage: str) -> Asked:
         observe_every_steps=steps(config.md.observe_every_ps),
         at_rest=stage == "nve" or config.md.nvt.conserves_momentum,
     )
-
-
-def _structural(run: StageRun, model: list[Frames], reference: Reference, config: Config) -> list[CheckResult]:
-    results = []
-    for spec in structure.COMPARISONS:
-        result = _incomplete(spec.check, run) or _without_reference(spec.check, run, reference)
-        results.append(result or structure.run_comparison(spec, model, reference.frames, config.validate_, run.protein))
-    result = _incomplete(structure.MIRROR, run) or _without_reference(structure.MIRROR, run, reference)
-    return [*results, result or structure.mirror_check(model, reference.frames, config.validate_, run.protein)]
 
 
 def _incomplete(check: Check, run: StageRun) -> CheckResult | None:
@@ -229,7 +224,7 @@ def _with_caveats(checks: list[CheckResult], untrained: list[str], temperature: 
             detail = {**check.detail, "ungated_verdict": check.verdict}
             reason = f"{check.reason}; not gated at a temperature other than the model's"
             check = replace(check, verdict="reported", reason=reason, detail=detail)
-        elif untrained and check.verdict == "pass" and check.check.startswith("structure."):
+        elif untrained and check.verdict == "pass" and check.check.split(".")[0] in FAMILIES:
             reason = f"{check.reason}, but the model has learned nothing about {', '.join(untrained)}"
             check = replace(check, verdict="inconclusive", reason=reason)
         out.append(check)

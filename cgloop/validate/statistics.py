@@ -43,7 +43,14 @@ def jackknife_error(statistic: Callable[[list[int]], np.ndarray], replicas: int)
     everyone = list(range(replicas))
     if replicas < 2:
         return np.full(np.shape(statistic(everyone)), math.inf)
-    left_out = np.array([statistic([r for r in everyone if r != i]) for i in everyone])
+    return jackknife_half_width(np.array([statistic([r for r in everyone if r != i]) for i in everyone]))
+
+
+def jackknife_half_width(left_out: np.ndarray) -> np.ndarray:
+    """The same from values [R, …] that leave out one replica each; infinite for fewer than 2."""
+    replicas = len(left_out)
+    if replicas < 2:
+        return np.full(left_out.shape[1:], math.inf)
     spread = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
     return student_t(replicas - 1) * np.sqrt((replicas - 1) / replicas * spread)
 
@@ -99,16 +106,39 @@ def linear_slope(time: np.ndarray, series: np.ndarray) -> Slope:
     return Slope(slope, error, len(t) / g)
 
 
-def circular_blocks(total: int, length: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`count` evenly spaced blocks of consecutive frames, and the rest for each, as index arrays.
+@dataclass(frozen=True)
+class CircularBlocks:
+    """Evenly spaced blocks of consecutive frames.
 
     The frames of all replicas, one replica after the other, are closed to a ring, so that every frame is in
-    equally many blocks and no random number is needed.
+    equally many blocks and no random number is needed. The ring is cut wherever a block begins or ends: a block is
+    a run of consecutive pieces, and sums over blocks are differences of running sums over pieces.
+
+    Attributes:
+        cuts: int [pieces], ascending, the first is 0: where each piece begins.
+        first, last: int [blocks], a block is made of the pieces from `first` to before `last`, round the end if
+            `last` is not larger.
     """
-    starts = (np.arange(count) * total / count).astype(int)
-    ring = np.arange(total)
-    turned = (np.roll(ring, -start) for start in starts)
-    return [(block[:length], block[length:]) for block in turned]
+
+    cuts: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+    @classmethod
+    def of(cls, total: int, length: int, count: int) -> "CircularBlocks":
+        """`count` blocks of `length` out of `total` frames."""
+        starts = (np.arange(count) * total / count).astype(int)
+        ends = (starts + length) % total
+        cuts = np.unique(np.concatenate([[0], starts, ends]))
+        return cls(cuts, np.searchsorted(cuts, starts), np.searchsorted(cuts, ends))
+
+    def sums(self, pieces: np.ndarray) -> np.ndarray:
+        """Of every block [blocks, …], from what each piece [pieces, …] adds."""
+        running = np.concatenate([np.zeros_like(pieces[:1]), np.cumsum(pieces, axis=0)])
+        around = self.last <= self.first
+        sums = running[self.last] - running[self.first]
+        sums[around] += running[-1]
+        return np.asarray(sums)
 
 
 def longer_run_factor(distance_to_limit: float, error: float) -> float:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from cgloop.validate.comparison import (
     Measure,
@@ -13,10 +12,11 @@ from cgloop.validate.comparison import (
     together,
     worst,
 )
-from cgloop.validate.structure import contact_differences, wasserstein
+from cgloop.validate.distances import Wasserstein
 from tests.validate.builders import ou_process
 
 LENGTH = (Measure("distance", "Å", 0.5),)
+wasserstein = Wasserstein(-60.0, 60.0)
 
 
 def sample(shift=0.0, replicas=8, frames=300, seed=0, correlation=2.0, spread=0.0):
@@ -106,40 +106,12 @@ def test_noise_block_is_at_most_half_of_the_reference():
 
 
 def test_nan_fails(settings):
-    result = compare(sample(), sample(seed=1), lambda a, b: np.array([np.nan]), LENGTH, settings)
+    class Undefined(Wasserstein):
+        def distances(self, model, reference):
+            return np.nan * super().distances(model, reference)
+
+    result = compare(sample(), sample(seed=1), Undefined(-60.0, 60.0), LENGTH, settings)
     assert result.verdict == "fail"
-
-
-def test_wasserstein_of_gaussians():
-    grid = norm.ppf((np.arange(4000) + 0.5) / 4000)
-    assert wasserstein(grid + 0.7, grid)[0] == pytest.approx(0.7)
-    # Of different widths: |σ₁ − σ₂| √(2/π).
-    assert wasserstein(2 * grid, grid)[0] == pytest.approx(np.sqrt(2 / np.pi), rel=1e-3)
-
-
-def maps(p, frames=1000):
-    """Contacts [frames, len(p)] with exactly these probabilities."""
-    return (np.arange(frames)[:, None] < np.round(np.array(p) * frames)).astype(np.uint8)
-
-
-def test_contact_differences_by_hand():
-    p, q = [0.9, 0.5, 0.0, 0.2], [0.8, 0.7, 0.01, 0.2]
-    mad, one_minus_r = contact_differences(maps(p), maps(q))
-    # The third pair is below 0.05 in both maps.
-    assert mad == pytest.approx((0.1 + 0.2 + 0.0) / 3)
-    assert one_minus_r == pytest.approx(1 - np.corrcoef([0.9, 0.5, 0.2], [0.8, 0.7, 0.2])[0, 1])
-
-
-@pytest.mark.parametrize(
-    ("p", "q", "expected"),
-    [
-        ([0.0, 0.0, 0.0], [0.9, 0.5, 0.3], [0.5667, 1.0]),
-        ([1.0, 1.0], [1.0, 1.0], [0.0, 0.0]),
-        ([0.0, 0.0], [0.0, 0.0], [0.0, 0.0]),
-    ],
-)
-def test_contact_maps_without_variation(p, q, expected):
-    assert contact_differences(maps(p), maps(q)) == pytest.approx(expected, abs=1e-3)
 
 
 def test_leave_one_out_finds_a_replica_that_is_elsewhere(settings):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cgloop.validate.equilibration import equilibration_cut, statistical_inefficiency
+from cgloop.validate.equilibration import equilibration_cut, inefficiencies, statistical_inefficiency
 from cgloop.validate.statistics import (
-    circular_blocks,
+    CircularBlocks,
     holm,
     jackknife_error,
     linear_slope,
@@ -123,17 +123,27 @@ def test_nothing_to_cut_in_a_short_series():
 
 
 @given(st.integers(2, 200), st.integers(1, 60), st.integers(1, 50))
-def test_blocks_and_rests_are_partitions(total, length, count):
+def test_sums_over_blocks_are_sums_over_their_frames(total, length, count):
     length = min(length, total - 1)
-    for block, rest in circular_blocks(total, length, count):
-        assert len(block) == length
-        assert sorted([*block, *rest]) == list(range(total))
-        assert set(np.diff(block) % total) <= {1}
+    ring = CircularBlocks.of(total, length, count)
+    each = np.eye(total)
+    inside = ring.sums(np.add.reduceat(each, ring.cuts, axis=0))
+    for row, start in zip(inside, (np.arange(count) * total / count).astype(int), strict=True):
+        assert sorted(np.flatnonzero(row)) == sorted((start + np.arange(length)) % total)
+        assert set(row) <= {0.0, 1.0}
 
 
 def test_blocks_cover_the_ring_evenly():
-    counts = np.bincount(np.concatenate([block for block, _ in circular_blocks(100, 30, 100)]))
-    assert counts.tolist() == [30] * 100
+    ring = CircularBlocks.of(100, 30, 100)
+    assert ring.sums(np.add.reduceat(np.eye(100), ring.cuts, axis=0)).sum(axis=0).tolist() == [30] * 100
+
+
+def test_many_inefficiencies_are_those_of_pymbar():
+    rng = np.random.default_rng(5)
+    coordinates = [np.stack([ou_process(rng, n, (), tau) for tau in (0.5, 5, 30)], axis=1) for n in (300, 200, 250)]
+    coordinates = [np.concatenate([x, np.ones((len(x), 1))], axis=1) for x in coordinates]
+    expected = [statistical_inefficiency([x[:, k] for x in coordinates]) for k in range(4)]
+    assert inefficiencies(coordinates) == pytest.approx(expected, rel=1e-9)
 
 
 def test_longer_run():

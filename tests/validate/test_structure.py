@@ -1,24 +1,37 @@
 """Structural checks, their controls and the data of plots, on arrays."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cgloop.validate import structure
+from cgloop.residues import TYPE_ID, parent_name
 from cgloop.validate.controls import CONTROLLED, power_control, reference_control
+from cgloop.validate.family import BY_NAME
+from cgloop.validate.handedness import mirror_check
 from cgloop.validate.plots import MAX_BYTES, ProteinPlots, plot_data, rounded
 from cgloop.validate.rundata import Replica, StageRun
-from cgloop.validate.structure import COMPARISONS, Protein, mirror_check, observe, run_comparison
+from cgloop.validate.structure import Frames, Protein, Target, observe, run_comparison
 from tests.validate.builders import elastic_frames
 
-BY_NAME = {spec.check.name: spec for spec in COMPARISONS}
-GATED = [name for name in BY_NAME if name != "structure.rg"]
+ALL = list(BY_NAME)
 
 
 @pytest.fixture(scope="module")
 def protein(chain, settings):
-    return Protein.of(chain[1], np.ones(9, bool), settings)
+    types = np.array([TYPE_ID[parent_name(name)] for name in chain[0]])
+    return Protein.of(chain[1], np.ones(9, bool), settings, types)
+
+
+@pytest.fixture(scope="module")
+def target(ensembles, protein, settings):
+    return Target(protein, ensembles["reference"], 320.0, settings)
+
+
+@pytest.fixture(scope="module")
+def real(chain, protein, settings):
+    return Target(protein, [observe(x, protein, settings) for x in chain[2]], 320.0, settings)
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +52,36 @@ def ensembles(chain, protein, settings):
     }
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_same_process_passes_and_unfolded_fails(name, ensembles, settings):
-    spec = BY_NAME[name]
-    good = run_comparison(spec, ensembles["model"], ensembles["reference"], settings, "chain")
+@pytest.mark.parametrize("name", ALL)
+def test_same_process_passes_and_unfolded_fails(name, ensembles, target):
+    good = run_comparison(BY_NAME[name], ensembles["model"], target, "chain")
     assert good.verdict == "pass", good.reason
-    bad = run_comparison(spec, ensembles["unfolded"], ensembles["reference"], settings, "chain")
+    bad = run_comparison(BY_NAME[name], ensembles["unfolded"], target, "chain")
     assert bad.verdict == "fail", bad.reason
     assert bad.value > good.value
+    for result in (good, bad):
+        plot = result.plot.to_json()
+        assert [curve["role"] for curve in plot["curves"][:2]] in (["model", "reference"], ["model", "control"])
+        assert len(json.dumps(plot)) < 50_000
 
 
-def test_radius_of_gyration_is_reported(ensembles, settings):
-    result = run_comparison(BY_NAME["structure.rg"], ensembles["unfolded"], ensembles["reference"], settings, "chain")
-    assert result.verdict == "reported"
-    assert result.threshold is None
-    assert "beyond the reference's own noise" in result.reason
+@pytest.mark.parametrize("name", ALL)
+def test_frozen_frames_never_pass(name, ensembles, target):
+    """Frames of the reference itself, each repeated for a whole trajectory: perfect on average, and one sample each."""
+    still = [
+        Frames(**{key: np.repeat(values[:1], 200, axis=0) for key, values in vars(frames).items()})
+        for frames in ensembles["reference"] * 2
+    ]
+    assert run_comparison(BY_NAME[name], still, target, "chain").verdict in ("inconclusive", "fail")
 
 
-def test_contacts_need_both_correlation_and_difference(ensembles, settings):
+def test_contacts_need_both_correlation_and_difference(ensembles, target):
     """All contacts weakened alike: r stays 1, and the difference alone has to fail."""
     weak = [
-        structure.Frames(f.rmsd, f.mirror_rmsd, f.rg, f.q, f.contacts * (np.arange(len(f.q)) % 2)[:, None])
+        replace(f, contacts=f.contacts * (np.arange(len(f.q)) % 2).astype(np.uint8)[:, None])
         for f in ensembles["model"]
     ]
-    result = run_comparison(BY_NAME["structure.contacts"], weak, ensembles["reference"], settings, "chain")
+    result = run_comparison(BY_NAME["structure.contacts"], weak, target, "chain")
     assert result.verdict == "fail"
     assert result.detail["pearson_r"] > 0.99
     mad, correlation = result.detail["measures"]
@@ -70,22 +89,25 @@ def test_contacts_need_both_correlation_and_difference(ensembles, settings):
     assert correlation["value"] < correlation["limit"]
 
 
-def test_mirror_image_is_seen_by_the_mirror_check_alone(ensembles, settings):
+def test_mirror_image_is_seen_by_signs_alone(ensembles, target, settings):
     mirrored, reference = ensembles["mirrored"], ensembles["reference"]
     assert mirror_check(mirrored, reference, settings, "chain").verdict == "fail"
     assert mirror_check(ensembles["model"], reference, settings, "chain").verdict == "pass"
-    for name in ("structure.contacts", "structure.q"):
-        assert run_comparison(BY_NAME[name], mirrored, reference, settings, "chain").verdict == "pass"
+    verdicts = {name: run_comparison(BY_NAME[name], mirrored, target, "chain").verdict for name in ALL}
+    assert {name for name, verdict in verdicts.items() if verdict == "fail"} == {
+        "structure.rmsd", "structure.handedness", "local.dihedrals"
+    }  # fmt: skip
 
 
-def test_mirror_image_fails_however_slowly_it_moves(chain, protein, settings):
+def test_mirror_image_fails_however_slowly_it_moves(chain, protein, real, settings):
     """Real frames have few effective samples; that every replica is mirrored leaves nothing to doubt."""
-    real = [observe(x, protein, settings) for x in chain[2]]
+    frames = real.frames
     mirrored = [observe(x * [1, 1, -1], protein, settings) for x in chain[2]]
-    assert mirror_check(mirrored, real, settings, "chain").verdict == "fail"
-    assert mirror_check(real, real, settings, "chain").verdict in ("pass", "inconclusive")
-    half = mirrored[:2] + real[2:]
-    assert mirror_check(half, real, settings, "chain").verdict == "inconclusive"
+    assert mirror_check(mirrored, frames, settings, "chain").verdict == "fail"
+    assert run_comparison(BY_NAME["structure.handedness"], mirrored, real, "chain").verdict == "fail"
+    assert mirror_check(frames, frames, settings, "chain").verdict in ("pass", "inconclusive")
+    half = mirrored[:2] + frames[2:]
+    assert mirror_check(half, frames, settings, "chain").verdict == "inconclusive"
 
 
 def test_without_folded_frames_handedness_is_open(ensembles, settings):
@@ -98,42 +120,45 @@ def test_protein_without_native_contacts_has_no_q(settings):
     protein = Protein.of(straight, np.ones(11, bool), settings)
     frames = [observe(straight[None].repeat(5, 0), protein, settings)] * 3
     for name in ("structure.q", "structure.contacts"):
-        result = run_comparison(BY_NAME[name], frames, frames, settings, "chain")
+        result = run_comparison(BY_NAME[name], frames, Target(protein, frames, 320.0, settings), "chain")
         assert result.verdict == "inconclusive"
         assert "no" in result.reason
 
 
-def test_reference_passes_its_own_control(ensembles, settings):
-    outcome = reference_control(ensembles["reference"], settings, "chain")
+def test_reference_passes_its_own_control(target):
+    outcome = reference_control(target, "chain")
     assert set(outcome) == set(CONTROLLED)
     assert {entry["verdict"] for entry in outcome.values()} == {"pass"}
 
 
-def test_real_reference_does_not_fail_its_own_control(chain, protein, settings):
+def test_real_reference_does_not_fail_its_own_control(real):
     """CLN025 at 320 K: three of four replicas move half-way, so that RMSD and Q cannot be judged by it."""
-    outcome = reference_control([observe(x, protein, settings) for x in chain[2]], settings, "chain")
-    assert {name: entry["verdict"] for name, entry in outcome.items()} == {
-        "structure.rmsd": "inconclusive",
-        "structure.contacts": "pass",
-        "structure.q": "inconclusive",
-        "structure.mirror": "pass",
-    }
+    outcome = reference_control(real, "chain")
+    verdicts = {name: entry["verdict"] for name, entry in outcome.items()}
+    assert {name for name, verdict in verdicts.items() if verdict == "pass"} == {
+        "structure.contacts", "structure.end_to_end", "structure.handedness", "structure.mirror",
+        "local.bonds", "ensemble.surface",
+    }  # fmt: skip
+    assert "fail" not in verdicts.values()
     assert "not stationary" in outcome["structure.rmsd"]["reason"]
     assert outcome["structure.rmsd"]["needs"] == {"longer_reference": True}
+    assert "200 effective samples" in outcome["local.dihedrals"]["reason"]
 
 
 def test_reference_of_replicas_in_different_places_does_not_pass(chain, protein, settings):
     rng = np.random.default_rng(3)
     places = [chain[1] * scale for scale in (1.0, 1.3, 1.7, 2.2)]
     torn = [observe(elastic_frames(rng, place, 300), protein, settings) for place in places]
-    outcome = reference_control(torn, settings, "chain")
-    assert all(outcome[name]["verdict"] != "pass" for name in GATED)
+    outcome = reference_control(Target(protein, torn, 320.0, settings), "chain")
+    # Directions, and so handedness, are the same in all of these places.
+    blind = {"structure.mirror", "structure.handedness", "local.angles", "local.dihedrals"}
+    assert all(outcome[name]["verdict"] != "pass" for name in set(ALL) - blind)
 
 
-def test_power_is_telling_temperatures_apart(ensembles, settings):
-    able = power_control(ensembles["unfolded"], 450.0, ensembles["reference"], settings)
+def test_power_is_telling_temperatures_apart(ensembles, target):
+    able = power_control(ensembles["unfolded"], 450.0, target)
     assert all(entry["able"] for entry in able.values())
-    blind = power_control(ensembles["model"], 450.0, ensembles["reference"], settings)
+    blind = power_control(ensembles["model"], 450.0, target)
     assert not any(entry["able"] for entry in blind.values())
 
 

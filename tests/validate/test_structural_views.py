@@ -1,0 +1,158 @@
+"""What the structural checks look at: handedness, classes, slow components, and what is left out."""
+
+import numpy as np
+import pytest
+
+from cgloop.config.validate import ValidateConfig
+from cgloop.validate.comparison import equilibrated
+from cgloop.validate.family import BY_NAME
+from cgloop.validate.local import classes_by_residues
+from cgloop.validate.observables import MAX_PAIRS, Protein, observe
+from cgloop.validate.pairs import separation_classes
+from cgloop.validate.structure import Target, run_comparison
+from cgloop.validate.tica import slowest_components
+from cgloop.validate.transfer import unseen_check
+from tests.validate.builders import elastic_frames, ou_process
+
+
+def helix(n, hand=1.0):
+    """CA trace of an ideal α helix: 100° and 1.5 Å a residue, radius 2.3 Å."""
+    turn = np.radians(100) * np.arange(n)
+    return np.stack([2.3 * np.cos(turn), hand * 2.3 * np.sin(turn), 1.5 * np.arange(n)], axis=1)
+
+
+def observed(structure, protein, settings, replicas=4, seed=0, amplitude=0.15):
+    rng = np.random.default_rng(seed)
+    return [observe(elastic_frames(rng, structure, 200, amplitude), protein, settings) for _ in range(replicas)]
+
+
+def test_helix_has_a_hand_and_its_mirror_image_the_other(settings):
+    protein = Protein.of(helix(16), np.ones(15, bool), settings)
+    # The CA dihedral of a right-handed α helix is about +50°.
+    exact = observe(helix(16)[None], protein, settings)
+    assert exact.dihedrals == pytest.approx(np.full((1, 13), 50.0), abs=2.0)
+    target = Target(protein, observed(helix(16), protein, settings), 300.0, settings)
+    spec = BY_NAME["structure.handedness"]
+    good = run_comparison(spec, observed(helix(16), protein, settings, seed=1), target, "helix")
+    assert (good.verdict, good.detail["dihedrals"]) == ("pass", 13)
+    assert good.value == pytest.approx(0.0, abs=0.01)
+    bad = run_comparison(spec, observed(helix(16, -1.0), protein, settings, seed=1), target, "helix")
+    assert bad.verdict == "fail"
+    assert bad.value == pytest.approx(1.0, abs=0.01)
+    assert "in every replica" in bad.reason
+
+
+def test_undecided_dihedrals_do_not_count(settings):
+    """A flat zigzag has dihedrals of ±180°: none has a sign."""
+    flat = np.stack([3.3 * np.arange(12), 0.9 * (-1.0) ** np.arange(12), np.zeros(12)], axis=1)
+    protein = Protein.of(flat, np.ones(11, bool), settings)
+    frames = observed(flat, protein, settings)
+    result = run_comparison(BY_NAME["structure.handedness"], frames, Target(protein, frames, 300.0, settings), "flat")
+    assert (result.verdict, result.value) == ("inconclusive", None)
+
+
+def test_end_to_end_distance_is_that_of_each_piece(settings):
+    x = np.stack([np.arange(6.0), np.zeros(6), np.zeros(6)], axis=1)
+    x[3:] *= 2
+    linked = np.array([True, True, False, True, True])
+    protein = Protein.of(x, linked, settings)
+    assert protein.ends.tolist() == [[0, 2], [3, 5]]
+    assert observe(x[None], protein, settings).end_to_end == pytest.approx([(2.0 + 4.0) / 2])
+
+
+def test_classes_are_named_by_residues(chain, settings):
+    types = np.array([0, 7, 7, 0, 3])
+    protein = Protein.of(chain[1][:5], np.ones(4, bool), settings, types)
+    class_of, names = classes_by_residues(protein, protein.bonds, ordered=False)
+    assert [names[i] for i in class_of] == ["ALA–GLY", "GLY–GLY", "ALA–GLY", "ALA–ASP"]
+    class_of, names = classes_by_residues(protein, protein.dihedrals[:, 1:3], ordered=True)
+    assert [names[i] for i in class_of] == ["GLY–GLY", "GLY–ALA"]
+    unknown = Protein.of(chain[1][:5], np.ones(4, bool), settings)
+    assert classes_by_residues(unknown, unknown.bonds, ordered=False)[1] == ["1 2", "2 3", "3 4", "4 5"]
+
+
+def test_pairs_are_classed_by_separation_and_bounded(settings):
+    native = np.cumsum(np.random.default_rng(0).normal(size=(40, 3)) * 2.2, axis=0)
+    linked = np.ones(39, bool)
+    linked[29] = False
+    protein = Protein.of(native, linked, settings)
+    class_of, names = separation_classes(protein)
+    assert len(protein.pairs) == len(protein.measured_pairs) == len(class_of) < MAX_PAIRS
+    assert names == ["other chain", *(f"|i − j| = {s}" for s in ("4", "5", "6", "7", "8", "9–16", "17–32"))]
+    for (i, j), k in zip(protein.measured_pairs, class_of, strict=True):
+        if i < 30 <= j:
+            assert names[k] == "other chain"
+        else:
+            low, *high = (int(v) for v in names[k].removeprefix("|i − j| = ").split("–"))
+            assert low <= j - i <= (high or [low])[0]
+    large = Protein.of(np.zeros((200, 3)), np.ones(199, bool), settings)
+    assert len(large.measured_pairs) == MAX_PAIRS
+
+
+def test_tica_finds_the_slow_direction_of_a_linear_process():
+    """Independent AR(1) processes, mixed by a matrix: components are the unmixed ones, slowest first."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(4, 4)) + 3 * np.eye(4)
+    hidden = [
+        np.stack([ou_process(rng, 4000, (), tau) for tau in (5, 100, 2, 30)], axis=1) * [3.0, 0.3, 5.0, 0.5]
+        for _ in range(3)
+    ]
+    components = slowest_components([x @ mixing for x in hidden], lag=5)
+    found = components(np.concatenate(hidden) @ mixing)
+    pooled = np.concatenate(hidden)
+    for k, source in enumerate((1, 3)):
+        assert abs(np.corrcoef(found[:, k], pooled[:, source])[0, 1]) > 0.98
+    assert found.std(axis=0) == pytest.approx([1.0, 1.0], rel=0.05)
+
+
+def test_there_are_no_two_components_in_one_direction_or_in_short_series():
+    line = np.random.default_rng(0).normal(size=(300, 1)) * [[1.0, 2.0, 3.0]]
+    assert slowest_components([line, line[::-1]], lag=5) is None
+    assert slowest_components([np.random.default_rng(0).normal(size=(5, 4))], lag=5) is None
+
+
+def test_class_with_few_effective_samples_is_left_out(chain, protein_of, settings):
+    few = ValidateConfig(noise_blocks=20, class_min_effective_samples=1e6)
+    protein = protein_of(few)
+    frames = observed(chain[1], protein, few)
+    result = run_comparison(BY_NAME["local.angles"], frames, Target(protein, frames, 320.0, few), "chain")
+    assert (result.verdict, result.value) == ("inconclusive", None)
+    assert "0 of 8 are in classes with 1e+06 effective samples" in result.reason
+
+
+@pytest.fixture
+def protein_of(chain):
+    return lambda settings: Protein.of(chain[1], np.ones(9, bool), settings)
+
+
+def test_divergence_sees_one_wrong_coordinate(chain, protein_of, settings):
+    """The first bond is 0.4 Å too long; everything else is right."""
+    protein = protein_of(settings)
+    target = Target(protein, observed(chain[1], protein, settings, 8, amplitude=0.05), 320.0, settings)
+    longer = chain[1].copy()
+    longer[0] -= 0.4 * (chain[1][1] - chain[1][0]) / np.linalg.norm(chain[1][1] - chain[1][0])
+    model = observed(longer, protein, settings, 8, seed=1, amplitude=0.05)
+    result = run_comparison(BY_NAME["local.bonds"], model, target, "chain")
+    assert result.verdict == "fail", result.reason
+    assert result.detail["worst"][0]["name"] == "1 2"
+    assert result.detail["worst"][0]["divergence"] > 0.5 > 0.1 > result.detail["worst"][1]["divergence"]
+
+
+def test_angle_across_the_border_of_the_circle_is_not_slow():
+    rng = np.random.default_rng(0)
+    angle = np.radians(180 + 10 * rng.normal(size=(4, 300, 1)))
+    circle = [np.concatenate([np.cos(a), np.sin(a)], axis=1) for a in angle]
+    sample = equilibrated(circle, [np.cos(a[:, 0]) for a in angle], 0.25, circle)
+    assert sample.coordinates_effective.min() > 900
+
+
+def test_unseen_protein_is_summed_up_and_a_seen_one_is_not(chain, protein_of, settings):
+    protein = protein_of(settings)
+    frames = observed(chain[1], protein, settings)
+    target = Target(protein, frames, 320.0, settings)
+    results = [run_comparison(BY_NAME[name], frames, target, "chain") for name in ("structure.rmsd", "local.bonds")]
+    assert unseen_check(results, 100, [], "chain") == []
+    (summary,) = unseen_check(results, 0, ["TRP"], "chain")
+    assert (summary.verdict, summary.value) == ("reported", 1.0)
+    assert "2 of 2" in summary.reason
+    assert "TRP" in summary.reason
