@@ -185,6 +185,7 @@ def _deploy(context: Context) -> None:
     """
     from cgloop.export.manifest import add_outcome
     from cgloop.md.inputs import find_template
+    from cgloop.md.plain_deploy import write_deployed_plain
     from cgloop.report.card import write_card
 
     new = context.run.path / ".deploy.partial"
@@ -198,6 +199,7 @@ def _deploy(context: Context) -> None:
     (new / "lammps_inputs").mkdir()
     for name in ("minimize.in", "nvt.in", "nve.in"):
         shutil.copy2(find_template(name), new / "lammps_inputs" / name)
+    write_deployed_plain(context.config, new / "bundle", context.folder("prep"), new / "plain")
     replace_folder(new, context.run.deploy)
     context.run.event("deployed", cycle=context.cycle)
 

@@ -11,6 +11,9 @@ class ParityConfig(Section):
     frames: int = Field(20, ge=1, description="held-out frames")
     force_limit: float = Field(1e-4, gt=0, description="largest force difference over RMS force")
     energy_limit: float = Field(1e-5, gt=0, description="energy difference over max(|energy|, N kT)")
+    emulation_limit: float = Field(
+        1e-4, gt=0, description="of model.ptb run here as chemtrain's plugin would: both differences, as above"
+    )
 
 
 class ValidateConfig(Section):

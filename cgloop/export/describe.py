@@ -189,6 +189,9 @@ def _outcome_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             if parity.get(one)
         ]
         rows.append(("parity", f"{parity.get('verdict')}: {', '.join(sizes)}"))
+        if (emulation := parity.get("emulation") or {}).get("force") is not None:
+            size = f"forces differ by {_number(emulation['force'])} (limit {_number(emulation.get('limit'))})"
+            rows.append(("model.ptb", f"{emulation.get('verdict')} by emulation: {size}"))
     if verdict := facts.get("verdict"):
         rows.append(("verdict", f"{verdict.get('verdict')}: {verdict.get('summary')}"))
     return rows or [("verdict", f"none in {MANIFEST}: it was not judged, or it is not the deployed copy")]

@@ -289,8 +289,8 @@ def compare(
         n_domains: numbers of domains of as many beads each, cut across the longest axis.
 
     Returns:
-        "force_rms" of the model, kcal/mol/Å; "max_force_difference", relative to it, and "max_energy_difference" in
-        kcal/mol, the largest of all cases; "cases": how many those are.
+        "energy" in kcal/mol and "force_rms" in kcal/mol/Å of the network; "max_force_difference", relative to the
+        latter, and "max_energy_difference" in kcal/mol, the largest of all cases; "cases": how many those are.
     """
     ptb, network = read_ptb(path), without_prior(model)
     graph = build_graph(types, np.zeros(len(types) - 1, dtype=bool), positions, network.cutoff_A)
@@ -310,6 +310,7 @@ def compare(
             differences.append((np.max(np.abs(found - forces)) / rms, abs(total - energy.item())))
     of_forces, of_energies = np.max(differences, axis=0)
     return {
+        "energy": energy.item(),
         "force_rms": rms,
         "max_force_difference": float(of_forces),
         "max_energy_difference": float(of_energies),

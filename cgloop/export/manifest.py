@@ -132,7 +132,7 @@ def add_outcome(path: Path, *, parity: Mapping[str, Any], verdict: Mapping[str, 
     """
     manifest = read_manifest(path)
     manifest["parity"] = {
-        **{key: parity.get(key) for key in ("verdict", "force", "energy", "frames", "proteins")},
+        **{key: parity.get(key) for key in ("verdict", "force", "energy", "emulation", "frames", "proteins")},
         "cases": {case["name"]: case["verdict"] for case in parity.get("cases") or []},
     }
     manifest["verdict"] = {key: verdict.get(key) for key in ("verdict", "summary", "run", "cycle")}

@@ -2,7 +2,7 @@
 
 What is compared is what LAMMPS would integrate: its force array and its potential energy. The reference is the
 energy function of `cgloop.model` with the parameters of the training, in float32, on a graph without skin or padding.
-The prior terms of the artifact are compared with LAMMPS's own styles, too.
+The prior terms of the artifact are compared with LAMMPS's own styles, too, and `model.ptb` is run by emulation.
 """
 
 import logging
@@ -23,6 +23,7 @@ from cgloop.interrupt import check_stop
 from cgloop.md.evaluate import compile_model
 from cgloop.md.parity_cases import CASES, Difference, Reference, compare, make_setup
 from cgloop.md.parity_causes import explain
+from cgloop.md.parity_emulation import emulate_ptb
 from cgloop.md.parity_native import NATIVE_CASES, NativePrior, compare_native
 from cgloop.md.system import System, least_seen, spread
 from cgloop.model.hybrid import Model, Params, flatten_params
@@ -91,7 +92,7 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
     rows: list[Row] = []
     precision: list[float] = []
     native = NATIVE_CASES if bundle.model.has_prior else {}
-    with progress("md parity", len(proteins) * (len(CASES) + len(native)), "cases") as bar:
+    with progress("md parity", len(proteins) * (len(CASES) + len(native)) + 1, "cases") as bar:
         for frames in proteins:
             reference = Reference(model, params, frames.system)
             precision.append(single_precision_error(reference, frames.positions[0]))
@@ -116,6 +117,9 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
                     for difference in compare_native(case, prior, frames.positions, config.run.seed, kT)
                 ]
                 bar.advance(1, case=case)
+        first = proteins[0]
+        emulation = emulate_ptb(bundle, model, params, first.system, first.positions[0], config.parity.emulation_limit)
+        bar.advance(1, case="emulation")
     same = same_parameters(params, bundle.params)
     result = {
         **judge(
@@ -128,12 +132,15 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
                 explain_row(row, model, params) if row.case in CASES else explain_row(row, bundle.model, bundle.params)
             ),
         ),
+        "emulation": emulation,
         "skipped": {} if native else dict.fromkeys(NATIVE_CASES, "there is no prior"),
         "frames": sum(len(frames.positions) for frames in proteins),
         "proteins": [frames.system.name for frames in proteins],
         "same_parameters": same,
         "single_precision_force_error": max(precision),
     }
+    if emulation["verdict"] == "fail":
+        result["verdict"] = "fail"
     write_json(out / "parity.json", jsonable(result))
     write_json(out / "timing.json", {"seconds": time.perf_counter() - began})
     _tell(result)
@@ -258,7 +265,12 @@ def _judge_case(
 
 
 def _tell(result: dict[str, Any]) -> None:
-    force, energy = result["force"]["value"], result["energy"]["value"]
+    force, energy, emulation = result["force"]["value"], result["energy"]["value"], result["emulation"]
+    if emulation["verdict"] == "fail":
+        log.error(
+            "model.ptb, run as chemtrain's plugin would: forces differ by %.1e of their RMS, energies by %.1e: %s",
+            emulation["force"], emulation["energy"], emulation["likely_cause"],
+        )  # fmt: skip
     if result["verdict"] == "pass":
         log.info("pass: forces differ by %.1e of their RMS, energies by %.1e", force, energy)
         return

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,15 +11,18 @@ from safetensors.numpy import load_file, save
 
 from cgloop.errors import UserError
 from cgloop.export.bundle import load_bundle
+from cgloop.export.chemtrain_deploy import PTB, write_ptb
 from cgloop.md import session
 from cgloop.md.evaluate import compile_model
 from cgloop.md.evaluation import N_TERMS
 from cgloop.md.parity import Frames, Row, judge, parity_stage
 from cgloop.md.parity_cases import CASES, compare, make_setup, relabel
+from cgloop.md.parity_emulation import emulate_ptb
 from cgloop.md.parity_native import NATIVE_CASES
 from cgloop.model.graph import build_graph
+from cgloop.model.hybrid import init_params
 from cgloop.model.topology import build_topology
-from tests.md.model_worlds import config, protein, small_painn, system, write_world
+from tests.md.model_worlds import PRIOR, config, protein, small_painn, system, write_world
 from tests.md.toy import CUTOFF_A, toy_exact, toy_model
 
 SYSTEM = system(10)
@@ -27,6 +31,9 @@ FRAMES = protein(10).positions[:4].astype(float)
 
 def test_a_sound_bundle_passes(world, tmp_path):
     result = parity_stage(config(), world["export"], world["train"], world["prep"], tmp_path)
+    assert result["emulation"]["verdict"] == "pass"
+    assert 0 < result["emulation"]["force"] < 1e-5
+    assert result["emulation"]["cases"] == 4
     assert json.loads((tmp_path / "parity.json").read_text()) == json.loads(json.dumps(result))
     assert result["verdict"] == "pass"
     assert result["frames"] == 4
@@ -64,6 +71,20 @@ def test_other_parameters_are_found_and_named(world, tmp_path):
     assert case["term"] == "bond"
     assert case["residue"].split()[0] in {"TYR", "ASP", "PRO", "GLU", "THR", "GLY", "TRP"}
     assert case["frame"].startswith("test, replica 1, frame ")
+
+
+def test_a_file_for_the_plugin_of_another_network_fails(world, tmp_path):
+    """Also where all else in the bundle is right; without a file there is nothing to check."""
+    bundle = dataclasses.replace(load_bundle(world["export"]), path=tmp_path)
+    one, frame = system(10), protein(10).positions[25].astype(float)
+    given = bundle.model, bundle.params, one, frame, 1e-4
+    assert emulate_ptb(bundle, *given)["verdict"] == "skipped"
+    other = init_params(bundle.model, PRIOR, jax.random.key(5))
+    write_ptb(tmp_path / PTB, bundle.model, other)
+    found = emulate_ptb(bundle, *given)
+    assert found["verdict"] == "fail"
+    assert found["force"] > 0.1
+    assert "another network" in found["likely_cause"]
 
 
 def test_a_damaged_bundle_is_refused(tmp_path):

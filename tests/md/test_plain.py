@@ -16,10 +16,11 @@ from cgloop.export.bundle import load_bundle
 from cgloop.md.external_log import read_log
 from cgloop.md.noise import Noise
 from cgloop.md.plain import PlainSettings, with_defaults, write_plain_inputs
+from cgloop.md.plain_deploy import write_deployed_plain
 from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import prior_forces
-from tests.md.model_worlds import protein, system
+from tests.md.model_worlds import config, protein, system
 
 LMP = str(Path(sys.executable).parent / "lmp")
 SYSTEM = system(10)
@@ -119,3 +120,16 @@ def test_wrong_settings_are_one_line(bundle, tmp_path):
     with pytest.raises(UserError, match="no default"):
         with_defaults("variable speed index ${speed}", {}, "script")
     assert with_defaults("variable a index ${a} # ${a}", {"a": 0.1}, "script") == "variable a index 0.1 # ${a}"
+
+
+def test_a_deployed_model_runs_where_there_is_no_python(prior_world, tmp_path):
+    """As its README says, and there alone: nothing outside the folder is used."""
+    write_deployed_plain(config(replicas=1), prior_world["export"], prior_world["prep"], tmp_path / "plain")
+    folder, readme = tmp_path / "moved", (tmp_path / "plain" / "README.md").read_text()
+    (tmp_path / "plain" / "helix").rename(folder)
+    commands = [line.split("#")[0].split() for line in readme.splitlines() if line.startswith("    lmp ")]
+    assert len(commands) == 4
+    for _, *arguments in commands:
+        done = subprocess.run([LMP, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert str(tmp_path / "plain") not in (folder / "log.lammps").read_text()
