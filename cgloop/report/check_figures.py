@@ -28,7 +28,7 @@ def check_figures(cycle: CycleFiles, rows: list[CheckRow]) -> dict[str, list[tup
     found: dict[str, list[tuple[CheckRow, list[Figure]]]] = {}
     for row in rows:
         plot = (plots.get(row.name) or {}).get(row.subject)
-        if plot:
+        if plot and not (row.name in DRAWN_RICHER and (cycle.plots.get("proteins") or {}).get(row.subject)):
             found.setdefault(row.subject, []).append((row, list(_figures(row, plot))))
     return found
 
@@ -57,10 +57,17 @@ Drawn = tuple[str, list[dict[str, Any]], dict[str, Any]]
 """Name of a panel, marks, layout."""
 
 
+DRAWN_RICHER = frozenset({"structure.contacts"})
+"""Checks whose plots the page draws itself, with native contacts and letters."""
+
+
 def _axes(plot: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     ticks = plot.get("ticks") or []
     x = axis(plot.get("x_label", ""), **({"names": list(map(str, ticks))} if ticks else {}))
-    return x, axis(plot.get("y_label", ""))
+    label, unit = plot.get("y_label", ""), plot.get("x_label", "").rpartition(", ")[2]
+    if label == "density" and ", " in plot.get("x_label", ""):
+        label = f"density, 1/{unit}"
+    return x, axis(label)
 
 
 def _marks(plot: dict[str, Any], curves: list[dict[str, Any]], draw: Callable[..., dict[str, Any]]) -> Iterator[Drawn]:
@@ -118,6 +125,32 @@ def _maps(plot: dict[str, Any], curves: list[dict[str, Any]]) -> Iterator[Drawn]
         x, y = _axes(plot)
         data = [figure.heatmap(curve["z"], curve["x"], curve["y"], label, colors, ends)]
         yield curve.get("name", ""), data, layout({**x, "tight": True}, {**y, "tight": True}, square=True)
+    yield from _difference(plot, curves)
+
+
+def _difference(plot: dict[str, Any], curves: list[dict[str, Any]]) -> Iterator[Drawn]:
+    """Of a model and its reference on the same grid."""
+    by_role = {curve.get("role"): curve for curve in curves}
+    model, reference = by_role.get(MODEL), by_role.get(REFERENCE)
+    if len(curves) != 2 or not model or not reference:
+        return
+    if [len(row) for row in model["z"]] != [len(row) for row in reference["z"]]:
+        return
+    z = [
+        [None if a is None or b is None else round(a - b, 5) for a, b in zip(*rows, strict=True)]
+        for rows in zip(model["z"], reference["z"], strict=True)
+    ]
+    end = max((abs(v) for row in z for v in row if v is not None), default=0.0) or 1.0
+    x, y = _axes(plot)
+    label = f"model − reference, {_unit(plot)}".rstrip(", ")
+    data = [figure.heatmap(z, model["x"], model["y"], label, figure.DIVERGING, (-end, end))]
+    yield "difference", data, layout({**x, "tight": True}, {**y, "tight": True}, square=True)
+
+
+def _unit(plot: dict[str, Any]) -> str:
+    """`kcal/mol` of `free energy, kcal/mol` or `free energy (kcal/mol)`."""
+    found = re.search(r"\(([^)]+)\)$|, ([^,]+)$", plot.get("z_label", ""))
+    return (found[1] or found[2]) if found else ""
 
 
 KINDS: dict[str, Callable[[dict[str, Any], list[dict[str, Any]]], Iterator[Drawn]]] = {

@@ -21,6 +21,7 @@ INTRO = (
 def make(cycle: CycleFiles) -> Section:
     """The section, from what `validate` left and the gate made of it."""
     section = Section("controls", "Controls: can these checks judge?", INTRO, "validate")
+    section.notes = _notes(cycle)
     section.lists = [one for one in (_reference(cycle), _power(cycle)) if one.rows]
     section.tables = [one for one in (_known_bad(cycle), _prior_alone(cycle)) if one is not None]
     return section
@@ -29,6 +30,17 @@ def make(cycle: CycleFiles) -> Section:
 def controls(cycle: CycleFiles) -> dict[str, Any]:
     """`controls` of the verdict, or of what was measured as long as there is none."""
     return cycle.verdict.get("controls") or cycle.metrics.get("controls") or {}
+
+
+def _notes(cycle: CycleFiles) -> list[str]:
+    """How long the prior alone was simulated, or why it was not."""
+    alone = cycle.read("control/control.json").get("prior_only") or {}
+    length = alone.get("length_ps")
+    if alone.get("run") and isinstance(length, int | float):
+        return [f"The prior alone was simulated for {short(length)} ps a replica, from the same starts."]
+    told = [alone, *(controls(cycle).get("prior_only") or {}).values()]
+    reasons = {str(one["reason"]) for one in told if one.get("reason")}
+    return [f"The prior alone was not simulated: {reason}." for reason in sorted(reasons)]
 
 
 def _reference(cycle: CycleFiles) -> Findings:
@@ -89,8 +101,8 @@ def _prior_alone(cycle: CycleFiles) -> Table | None:
     """The same checks on the prior without the network: what it does already is not the model's merit."""
     model = {(row.name, row.subject): row for row in check_rows(cycle)}
     rows, verdicts = [], []
-    for protein, checks in (controls(cycle).get("prior_only") or {}).items():
-        for name, found in checks.items():
+    for protein, alone_in in (controls(cycle).get("prior_only") or {}).items():
+        for name, found in (alone_in.get("checks") or {}).items():
             if not isinstance(found, dict) or (name, protein) not in model:
                 continue
             row = model[name, protein]

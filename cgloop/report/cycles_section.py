@@ -1,14 +1,16 @@
-"""What changed from cycle to cycle, what was tried, and the ablation if there is one."""
+"""What changed from cycle to cycle, what was tried and undone, and what each cycle left for the next."""
 
 from typing import Any
 
 from cgloop.report.figure import HEIGHT, MODEL, REFERENCE, Figure, axis, layout, level, line, with_levels
 from cgloop.report.gather import CycleFiles, RunFiles, read_json
-from cgloop.report.rows import SYMBOLS, short
+from cgloop.report.rows import with_error
 from cgloop.report.section import Section, Table, ungrouped
 from cgloop.wording import listing
 
 MOST_ROWS = 60
+LOW = HEIGHT - 40
+RESULTS = {"better": "pass", "same": "inconclusive", "worse": "fail"}
 
 
 def make(run: RunFiles) -> Section:
@@ -16,11 +18,12 @@ def make(run: RunFiles) -> Section:
     intro = "Each cycle starts from what the one before it learned, with what its diagnosis asked for."
     section = Section("cycles", "Cycles", intro, "feedback")
     told = read_json(run.path / "cycles.json")
-    if told.get("ended") or told.get("words"):
-        section.notes.append(str(told.get("words") or told.get("ended")))
+    if told.get("ended"):
+        section.notes.append(f"The loop ended because {told['ended']}.")
+    rows = {row["cycle"]: row for row in told.get("cycles") or [] if isinstance(row, dict) and "cycle" in row}
     if len(run.cycles) > 1:
         section.groups = ungrouped([one for one in (_survival(run), _drift(run), _forces(run)) if one is not None])
-    section.tables = [one for one in (_remedies(told), _learned(run)) if one is not None]
+    section.tables = [one for one in (_changes(rows), _learned(run, rows)) if one is not None]
     return section
 
 
@@ -31,6 +34,7 @@ def _over_cycles(run: RunFiles) -> dict[str, Any]:
 def _curve(
     values: list[float | None], name: str, color: str = MODEL, dash: str = "solid", **more: Any
 ) -> dict[str, Any]:
+    """Values by cycle."""
     return line(list(range(len(values))), values, name, color, dash, dots=True, **more)
 
 
@@ -45,128 +49,98 @@ def _survival(run: RunFiles) -> Figure | None:
         return None
     frame = layout(_over_cycles(run), axis("time survived, %", range=[0, 104]))
     words = "Part of the time asked for that all replicas together survived; less than 100 % is a fail."
-    data = [_curve(values, "survival", legend=False)]
-    return Figure("cycles-survival", "Survival", words, data, frame, HEIGHT - 40, "third")
+    return Figure("cycles-survival", "Survival", words, [_curve(values, "survival", legend=False)], frame, LOW, "third")
 
 
 def _survived(cycle: CycleFiles) -> float | None:
+    """Per cent of the time asked for; over all proteins."""
     details = [check.get("detail") or {} for check in cycle.check("stability.survival")]
-    parts = [float(part) for detail in details for part in detail.get("fractions") or [] if part is not None]
-    return round(100 * sum(parts) / len(parts), 3) if parts else None
+    done, asked = (sum(_number(one.get(key)) or 0.0 for one in details) for key in ("survived_ns", "asked_ns"))
+    return round(100 * done / asked, 3) if asked > 0 else None
 
 
 def _drift(run: RunFiles) -> Figure | None:
     """Energy drift of the worst protein, with its limit."""
-    worst = [
-        max(cycle.check("nve.drift"), key=lambda check: check.get("value") or 0.0, default={}) for cycle in run.cycles
-    ]
+    worst = [max(cycle.check("nve.drift"), key=lambda one: one.get("value") or 0.0, default={}) for cycle in run.cycles]
     values = [_number(check.get("value")) for check in worst]
     if all(value is None for value in values):
         return None
     errors = [_number(check.get("error")) or 0.0 for check in worst]
     frame = layout(_over_cycles(run), axis("drift, kcal/mol/ns", zero=True))
-    limits = [check["threshold"] for check in worst if _number(check.get("threshold")) is not None]
+    limits = [limit for check in worst if (limit := _number(check.get("threshold"))) is not None]
     if limits:
         frame = with_levels(frame, level(limits[-1], "limit"))
-    words = (
-        "Slope of the total energy in NVE with its 95 % error band; cycles in which it could not be measured are gaps."
-    )
+    words = "Slope of the total energy in NVE with its 95 % error band; a gap is a cycle in which it was not measured."
     data = [_curve(values, "drift", legend=False, error=errors)]
-    return Figure("cycles-drift", "Energy drift", words, data, frame, HEIGHT - 40, "third")
+    return Figure("cycles-drift", "Energy drift", words, data, frame, LOW, "third")
 
 
 def _forces(run: RunFiles) -> Figure | None:
-    """Force error on held-out frames: it must not rise for what feedback changes."""
+    """Force error on held-out frames: what feedback changes must not raise it."""
     files = [cycle.read("train/forces.json") for cycle in run.cycles]
     full, prior = ([_number(one.get(key)) for one in files] for key in ("rmse_full", "rmse_prior"))
     if all(value is None for value in full):
         return None
     frame = layout(_over_cycles(run), axis("force RMSE, kcal/mol/Å"))
-    words = "Force error on held-out frames; what feedback changes must not raise it."
+    words = "Force error on held-out frames; decoys and remedies must not raise it."
     data = [_curve(full, "model"), _curve(prior, "prior alone", REFERENCE, "dash")]
-    return Figure("cycles-forces", "Force error", words, data, frame, HEIGHT - 40, "third")
+    return Figure("cycles-forces", "Force error", words, data, frame, LOW, "third")
 
 
-def _remedies(told: dict[str, Any]) -> Table | None:
-    """What was changed for each cycle, why, and whether it was kept."""
-    rows, verdicts = [], []
-    for cycle in told.get("cycles") or []:
-        for remedy in cycle.get("remedies") or []:
-            if not isinstance(remedy, dict):
-                continue
-            kept = remedy.get("kept")
-            outcome = {True: "kept", False: "undone", None: "not judged yet"}[kept if isinstance(kept, bool) else None]
-            verdicts.append({"kept": "pass", "undone": "fail"}.get(outcome, "inconclusive"))
-            changes = remedy.get("changes") or {}
-            shown = (
-                listing([f"{key}: {value}" for key, value in changes.items()]) if isinstance(changes, dict) else changes
-            )
-            why = str(remedy.get("why") or remedy.get("reason") or "")
-            rows.append([str(cycle.get("cycle", "?")), str(remedy.get("name", "?")), str(shown), why, outcome])
-    if not rows:
+def _changes(rows: dict[int, dict[str, Any]]) -> Table | None:
+    """What was different in each cycle, and what came of it."""
+    lines, verdicts = [], []
+    for index, row in sorted(rows.items()):
+        compared = row.get("compared") or {}
+        undone = [
+            f"{one.get('what')} of cycle {one.get('cycle')} ({one.get('reason')})" for one in row.get("undone") or []
+        ]
+        active = [str(name) for name in row.get("remedies") or [] if name != row.get("tried")]
+        result = ""
+        if compared:
+            result = f"{compared.get('result')} than cycle {compared.get('with')}: {compared.get('why')}"
+            result = result.replace("same than", "the same as")
+        lines.append([str(index), str(row.get("tried") or "–"), listing(active, 8) or "–", listing(undone, 8) or "–",
+                      _rise(row) or "–", result or "–"])  # fmt: skip
+        verdicts.append(RESULTS.get(str(compared.get("result")), "none"))
+    if not lines or (len(lines) == 1 and lines[0][1:] == ["–"] * 5):
         return None
-    return Table("Remedies: what was changed for a cycle, and whether it helped", ["cycle", "remedy", "change", "why",
-                 "outcome"], rows[:MOST_ROWS], frozenset({0, 1, 2, 3, 4}), wide=True, verdicts=verdicts)  # fmt: skip
+    head = ["cycle", "tried anew", "kept from before", "undone before it", "force error, kcal/mol/Å", "outcome"]
+    caption = "Remedies: what was changed in each cycle, and whether it helped; one that did not is undone in the next"
+    return Table(caption, head, lines[:MOST_ROWS], frozenset(range(6)), wide=True, verdicts=verdicts[:MOST_ROWS])
 
 
-def _learned(run: RunFiles) -> Table | None:
+def _rise(row: dict[str, Any]) -> str:
+    """`rose by 0.12 ± 0.05` against the cycle that it is compared with."""
+    rise = row.get("force_rise") or {}
+    value = _number(rise.get("value"))
+    if value is None:
+        return ""
+    verb = "rose" if value > 0 else "fell"
+    return f"{verb} by {with_error(abs(value), _number(rise.get('error')))} against cycle {rise.get('against', '?')}"
+
+
+def _learned(run: RunFiles, rows: dict[int, dict[str, Any]]) -> Table | None:
     """What each cycle's feedback found for the next: decoys to learn from, and frames worth all-atom MD."""
-    rows = []
+    lines = []
     for cycle in run.cycles:
-        feedback = cycle.read("feedback/feedback.json")
+        feedback, row = cycle.read("feedback/feedback.json"), rows.get(cycle.index) or {}
         outbox = cycle.read("feedback/outbox/index.json").get("candidates") or []
-        decoys = feedback.get("decoys")
-        if decoys is None and not outbox:
+        found = feedback.get("decoys")
+        if found is None and not outbox:
             continue
-        classes = listing([f"{count} × {name}" for name, count in (feedback.get("classes") or {}).items()]) or "none"
-        used = cycle.read("train/summary.json").get("decoys") or {}
-        trained = used.get("frames", used) if isinstance(used, dict) else used
-        rows.append([str(cycle.index), classes, str(decoys if decoys is not None else "–"),
-                     str(trained) if isinstance(trained, int) else "–", str(len(outbox))])  # fmt: skip
-    if not rows:
+        classes = feedback.get("classes") or row.get("crashes") or {}
+        crashes = listing([f"{count} × {name}" for name, count in classes.items()], 8) or "none"
+        used = (row.get("decoys") or {}).get("used")
+        start = row.get("start")
+        began = "new parameters" if start is None else f"those of cycle {start}"
+        lines.append([str(cycle.index), began if row else "–", crashes, "–" if found is None else str(found),
+                      "–" if used is None else str(used), str(len(outbox))])  # fmt: skip
+    if not lines:
         return None
     caption = (
-        "What each cycle left for the next: decoys are frames outside the data, in which the prior alone shall decide; "
-        "the outbox holds frames that are worth all-atom MD"
+        "What each cycle learned from and left: decoys are frames outside the data, in which the prior alone shall "
+        "decide; the outbox (feedback/outbox) holds frames that are worth all-atom MD"
     )
-    return Table(caption, ["cycle", "crashes", "decoys found", "trained on", "in the outbox"], rows, frozenset({0, 1}))
-
-
-def ablation(run: RunFiles) -> Section | None:
-    """The table of `cgloop ablate`, if it was run."""
-    told = read_json(run.path / "ablation.json")
-    variants = told.get("variants") or told.get("rows") or []
-    if isinstance(variants, dict):
-        variants = [{"name": name, **entry} for name, entry in variants.items()]
-    variants = [one for one in variants if isinstance(one, dict)]
-    if not variants:
-        return None
-    columns = list(dict.fromkeys(key for one in variants for key in one if _plain(one[key]) and key != "verdict"))
-    rows = [[_cell(one.get(key)) for key in columns] for one in variants]
-    numbers = {k for k, key in enumerate(columns) if any(isinstance(one.get(key), int | float) for one in variants)}
-    words = frozenset(range(len(columns))) - numbers
-    verdicts = [str(one.get("verdict")) if one.get("verdict") in SYMBOLS else "none" for one in variants]
-    caption = "The same data, budget and dynamics for each"
-    table = Table(caption, [_title(one) for one in columns], rows, words | {0}, wide=True, verdicts=verdicts)
-    intro = "What prior and network each contribute: trained and judged on equal terms."
-    return Section("ablation", "Ablation", intro, "validate", tables=[table], notes=_texts(told.get("words")))
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "–" if value is None else short(value, 4) if isinstance(value, float) else str(value)
-
-
-def _title(key: str) -> str:
-    return key.replace("_", " ")
-
-
-def _texts(words: Any) -> list[str]:
-    return [words] if isinstance(words, str) else [str(one) for one in words or [] if isinstance(one, str)]
+    head = ["cycle", "started from", "crashes", "decoys found", "decoys trained on", "in the outbox"]
+    return Table(caption, head, lines, frozenset({0, 1, 2}), wide=True)

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 import cgloop
 from cgloop.feedback.words import capital
-from cgloop.report import crashes, cycles_section, provenance, rows, summary
+from cgloop.report import ablation_section, crashes, cycles_section, provenance, rows, summary
 from cgloop.report.gather import CycleFiles, RunFiles, read_run_files
 from cgloop.report.sections import sections
 from cgloop.stages import explained
@@ -63,8 +63,8 @@ def write_report(run_dir: Path) -> Path:
 class Room:
     """What may still be embedded; cycles are asked in order, the newest first."""
 
-    frames: int = MAX_FRAME_BYTES
-    figures: int = MAX_FIGURE_BYTES
+    frames: int
+    figures: int
     embedded: dict[str, Markup] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ def render(run: RunFiles) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(prose=prose, capital=capital)
-    room = Room()
+    room = Room(MAX_FRAME_BYTES, MAX_FIGURE_BYTES)
     # The cycle shown first, then the others, the newest first.
     order = (
         [run.latest, *(cycle for cycle in reversed(run.cycles) if cycle is not run.latest)] if run.cycles else [None]
@@ -92,7 +92,7 @@ def render(run: RunFiles) -> str:
         views=views,
         shown=run.latest,
         overview=overview,
-        ablation=cycles_section.ablation(run),
+        ablation=ablation_section.make(run),
         cycles=summary.cycle_table(run),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=cgloop.__version__,
@@ -169,6 +169,7 @@ def prose(text: str) -> Markup:
     escaped = re.sub(r"(?<![\w./`])replica_0*(\d+)(?![\w./`])", r"replica \1", escaped)
     escaped = re.sub(r"(?<=\d) (?=(?:Å|kcal/mol|K|[fpn]s|%|±)(?!\w))", "\u00a0", escaped)
     escaped = re.sub(r"(?<=±) (?=\d)", "\u00a0", escaped)
+    escaped = re.sub(r"kcal/mol/(?:Å|ns)", r'<span class="unit">\g<0></span>', escaped)
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped))
 
 

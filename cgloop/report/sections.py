@@ -113,7 +113,12 @@ def _add_plots_of_checks(section: Section, cycle: CycleFiles, shown: list[str]) 
         if section.id in PER_PROTEIN and shown and subject not in shown:
             continue
         key = subject if several or (groups and not alone) else ""
-        groups.setdefault(key, []).extend(figure for _, figures in found for figure in figures)
+        own = groups.setdefault(key, [])
+        for row, figures in found:
+            # What a check was judged by takes the place of the page's own distribution.
+            same = f"{row.name.split('.')[-1]}-density-{subject}"
+            at = next((k for k, one in enumerate(own) if one.id == same), len(own))
+            own[at : at + 1] = figures
     section.groups = list(groups.items())
 
 

@@ -37,7 +37,9 @@ CONTROLS = {
         "mirror": {"case": "mirror", "check": "structure.rmsd", "text": "the mirror image", "verdict": "pass",
                    "caught": False, "reason": "0.1 Å"},
     }},
-    "prior_only": {"cln025": {"structure.q": {"value": 0.44, "error": 0.1, "verdict": "fail", "reason": "0.44"}}},
+    "prior_only": {"cln025": {"checks": {
+        "structure.q": {"value": 0.44, "error": 0.1, "verdict": "fail", "reason": "0.44"},
+    }}},
 }  # fmt: skip
 
 random = np.random.default_rng(11)

@@ -83,7 +83,8 @@
     mark.x.forEach((x, k) => {
       const y = mark.y[k];
       if (x === null || y === null || y === undefined) return;
-      const [px, py] = [X.at(x), Y.at(y)];
+      const [px, py] = [X.at(x), Y.at(y)], [vx, vy] = [X.place(x), Y.place(y)];
+      if (vx < X.low || vx > X.high || vy < Y.low || vy > Y.high) return;
       const bar = (dx, dy) => cg.element("path", { d: `M${round(px - dx)},${round(py - dy)}L${round(px + dx)},${round(py + dy)}`, class: `whisker ${cg.role(mark)}` }, layer);
       const e = mark.error && mark.error[k], ex = mark.error_x && mark.error_x[k];
       if (e) bar(0, Math.abs(Y.at(Y.place(y) + e) - py));

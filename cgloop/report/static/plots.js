@@ -86,8 +86,8 @@
     const mine = figure.marks.filter((mark) => (mark.upper ? "upper" : "y") === panel.name);
     const groups = mine.filter((mark) => mark.mark === "bars"), cell = maps ? (right - left) / mine.find((m) => m.mark === "map").x.length : 0;
     for (const mark of mine) {
-      // Symbols at the rim are drawn in full.
-      const target = mark.mark === "points" && !axis.range && !figure.x.range ? over : layer;
+      // Symbols at the rim are drawn in full, those beyond it not at all.
+      const target = mark.mark === "points" ? over : layer;
       const group = { index: groups.indexOf(mark), count: groups.length };
       cg.draw[mark.mark](mark, X, Y, target, hits, mark.mark === "bars" ? group : cell);
     }
