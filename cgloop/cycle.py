@@ -1,6 +1,5 @@
 """The loop: which stage runs, what is already done, what comes next, and what it all amounts to."""
 
-import json
 import logging
 import os
 import shutil
@@ -13,10 +12,11 @@ from cgloop.checks import worst_of
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import ExitCode, Interrupted, UserError
+from cgloop.feedback.plan import PLAN, Plan, plan_next, read_plan, why_to_stop, write_plan
 from cgloop.interrupt import check_stop
 from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, up_to
 from cgloop.rundir import RunDirectory, opened, write_config
-from cgloop.stages import RECORD, StageResult, read_record, replace_folder, run_stage, write_json
+from cgloop.stages import RECORD, StageResult, read_json, read_record, replace_folder, run_stage, write_json
 from cgloop.validate.gate import judge, parity_metrics, require_known
 from cgloop.validate.gate_words import table
 
@@ -34,20 +34,38 @@ class Outcome:
 
 
 def run_cycles(config: Config, run: RunDirectory, *, take_over: bool = False) -> Outcome:
-    """The whole loop, as often as `cycles` allows and until a model passes."""
+    """The whole loop: until a model passes, `cycles` are done, or nothing improves.
+
+    What a cycle changes is decided from the files of those before it, so that it is the same however often the loop
+    was killed.
+    """
+    from cgloop.feedback.history import row_of, write_history
+
     with opened(config, run, take_over=take_over):
         run.event("cycle-command", cycles=config.cycles)
+        plans, ended = [Plan(0)], ""
+        rows: list[dict[str, Any]] = []
         try:
-            verdict: dict[str, Any] = {}
-            for cycle in range(config.cycles):
-                verdict = _one_cycle(context_of(config, run, cycle))
-                if verdict["verdict"] == "pass":
-                    break
+            while not ended:
+                _announce(run, plans[-1])
+                context = context_of(config, run, plans[-1].cycle)
+                verdict = _one_cycle(context)
+                folder = run.cycle(context.cycle)
+                rows.append(row_of(folder, plans[-1], rows, config.feedback, config.run.seed))
+                ended = why_to_stop(config, rows)
+                write_history(run.path, rows, ended)
+                collect_outbox(run)
+                if not ended:
+                    plans.append(plan_next(config, plans, rows))
         except Interrupted as error:
             return _interrupted(run, error)
         page = report(run)
         run.event("verdict", verdict=verdict["verdict"])
-        return Outcome(EXIT_CODES[verdict["verdict"]], _closing_lines(run, verdict, page))
+        run.event("loop-end", reason=ended, cycles=len(rows))
+        lines = _closing_lines(run, verdict, page)
+        if config.cycles > 1:
+            lines = (*lines, f"loop     ended because {ended}  (side by side: {run.path / 'cycles.json'})")
+        return Outcome(EXIT_CODES[verdict["verdict"]], lines)
 
 
 def run_to(config: Config, run: RunDirectory, stage: str, *, take_over: bool = False) -> Outcome:
@@ -83,8 +101,53 @@ def report(run: RunDirectory) -> Path:
     return write_report(run.path)
 
 
+def _announce(run: RunDirectory, plan: Plan) -> None:
+    """Write the plan of a cycle into its folder, and tell what it changes."""
+    folder = run.cycle(plan.cycle)
+    if plan.base is None:
+        # The first cycle is as the config says; what an older run may have left there does not count.
+        (folder / PLAN).unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    known = (folder / PLAN).is_file() and read_plan(folder, plan.cycle) == plan
+    write_plan(folder, plan)
+    for entry in plan.undone:
+        log.info("cycle %d: %s of cycle %d undone: %s", plan.cycle, entry["what"], entry["cycle"], entry["reason"])
+    log.info("cycle %d: %s; %s", plan.cycle, plan.start_reason, plan.reason)
+    if not known:
+        run.event(
+            "plan", cycle=plan.cycle, start=plan.start, tried=plan.tried, reason=plan.reason, changes=plan.changes,
+            undone=plan.undone, decoys=plan.decoys,
+        )  # fmt: skip
+
+
+def collect_outbox(run: RunDirectory) -> None:
+    """Candidates for relabelling of all cycles together, in `outbox/` of the run."""
+    found = [(cycle, run.stage(cycle, "feedback") / "outbox") for cycle in run.cycles()]
+    found = [(cycle, folder) for cycle, folder in found if folder.is_dir()]
+    outbox = run.path / "outbox"
+    if not found:
+        shutil.rmtree(outbox, ignore_errors=True)
+        return
+    new = run.path / ".outbox.partial"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    entries = []
+    for cycle, folder in found:
+        name = f"cycle_{cycle:03d}"
+        shutil.copytree(folder, new / name)
+        (new / name / "README.txt").replace(new / "README.txt")
+        own = read_json(new / name / "index.json").get("candidates") or []
+        entries += [{"cycle": cycle, "folder": name, **entry} for entry in own]
+    write_json(new / "index.json", {"schema_version": 1, "candidates": entries})
+    replace_folder(new, outbox)
+
+
 def _one_cycle(context: Context) -> dict[str, Any]:
     require_known(context.config.gate.required)
+    folder = context.run.cycle(context.cycle)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(context.config, folder / "config.yaml")
     for stage, _ in _stages(context, PIPELINE):
         if stage.name == "prep":
             _require_proteins(context)
@@ -146,17 +209,17 @@ def _run(context: Context, stage: Stage) -> StageResult:
 
 
 def _parity_holds(context: Context) -> bool:
-    return _read_json(context.folder("parity") / "parity.json").get("verdict") == "pass"
+    return read_json(context.folder("parity") / "parity.json").get("verdict") == "pass"
 
 
 def _judge(context: Context) -> dict[str, Any]:
     """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
     if _parity_holds(context):
-        metrics = _read_json(context.folder("validate") / "metrics.json")
-        metrics["engine"] = _read_json(context.folder("md") / "md.json").get("engine")
+        metrics = read_json(context.folder("validate") / "metrics.json")
+        metrics["engine"] = read_json(context.folder("md") / "md.json").get("engine")
     else:
         metrics = parity_metrics(context.folder("parity") / "parity.json")
-    manifest = _read_json(context.folder("export") / "manifest.json")
+    manifest = read_json(context.folder("export") / "manifest.json")
     gate = context.config.gate
     verdict = judge(
         metrics, gate.required, manifest.get("cautions") or [], optional=gate.optional, significance=gate.significance
@@ -191,7 +254,7 @@ def _deploy(context: Context) -> None:
     new = context.run.path / ".deploy.partial"
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(context.folder("export"), new / "bundle", ignore=shutil.ignore_patterns(RECORD))
-    parity, verdict = _read_json(context.folder("parity") / "parity.json"), _read_json(context.run.verdict)
+    parity, verdict = read_json(context.folder("parity") / "parity.json"), read_json(context.run.verdict)
     add_outcome(new / "bundle", parity=parity, verdict=verdict)
     shutil.copy2(context.run.verdict, new / "verdict.json")
     write_config(context.config, new / "config.yaml")
@@ -239,10 +302,3 @@ def _figures(verdict: dict[str, Any]) -> str:
         text = form.format(value=worst["value"], error=worst["error"], reference=reference)
         parts.append(f"{text} ({worst['subject']})" if len(found) > 1 else text)
     return ", ".join(parts) or "none were measured"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}

@@ -16,27 +16,34 @@ import cgloop
 from cgloop.config import Config
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.launch import tasks_of_job
+from cgloop.feedback.plan import Plan, read_plan
 from cgloop.rundir import RunDirectory, find_params, write_config
 from cgloop.stages import digest_file, read_record
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the work of a stage is given: the config of this cycle, and where its neighbours are."""
+    """What the work of a stage is given: the config and the plan of this cycle, and where its neighbours are."""
 
     config: Config
     run: RunDirectory
     cycle: int
+    plan: Plan
 
     def folder(self, stage: str) -> Path:
         return self.run.stage(self.cycle, stage)
 
     @property
     def previous_params(self) -> Path | None:
-        """Parameters that the cycle before this one ended with; those of `train.start` in the first."""
+        """Parameters to start from: of the cycle that the plan names; those of `train.start` in the first."""
         if self.cycle == 0:
             return None if self.config.train.start is None else find_params(self.config.train.start)
-        return self.run.stage(self.cycle - 1, "train") / "params.safetensors"
+        return None if self.plan.start is None else self.run.stage(self.plan.start, "train") / "params.safetensors"
+
+    @property
+    def decoys(self) -> list[Path]:
+        """Files of decoys that the training of this cycle uses."""
+        return [self.run.stage(cycle, "feedback") / "decoys.h5" for cycle in self.plan.decoys]
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,13 @@ def _train_settings(config: Config) -> dict[str, Any]:
     return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures}
 
 
+def _feedback_settings(config: Config) -> dict[str, Any]:
+    """What frames are kept and listed; not what the loop makes of them."""
+    own = config.feedback.model_dump(mode="json", include={"decoys", "near_misses", "prior_rerun_ps", "outbox"})
+    own["decoys"].pop("weight")
+    return {"feedback": own, "cutoff_A": config.model.cutoff_A}
+
+
 def _export_settings(config: Config) -> dict[str, Any]:
     """With the versions that decide which JAX loads the modules: where they are others, the model is exported again."""
     exporter = {package: version(package) for package in ("jax", "jaxlib")}
@@ -146,11 +160,11 @@ def _train(context: Context, out: Path) -> None:
     if (tasks := tasks_of_job()) > 1:
         from cgloop.train.worker import train_on_tasks
 
-        train_on_tasks(tasks, *given, init_params=context.previous_params, log_file=context.run.log)
+        train_on_tasks(tasks, *given, context.previous_params, context.run.log, context.decoys)
     else:
         from cgloop.train.stage import train_stage
 
-        train_stage(*given, init_params=context.previous_params)
+        train_stage(*given, init_params=context.previous_params, decoys=context.decoys)
 
 
 def _export(context: Context, out: Path) -> None:
@@ -199,7 +213,17 @@ def _validate(context: Context, out: Path) -> None:
 def _feedback(context: Context, out: Path) -> None:
     from cgloop.feedback.stage import feedback_stage
 
-    feedback_stage(context.folder("md"), context.folder("prep"), out)
+    trained = context.folder("train")
+    own_prior = trained / "priors.yaml"
+    feedback_stage(
+        context.config,
+        context.folder("md"),
+        context.folder("prep"),
+        out,
+        priors_yaml=own_prior if own_prior.is_file() else context.folder("priors") / "priors.yaml",
+        train_dir=trained if _ensemble(context.config) else None,
+        cycle=context.cycle,
+    )
 
 
 PIPELINE: tuple[Stage, ...] = (
@@ -210,7 +234,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
     Stage("md", ("prep", "export", "parity"), _md_settings, _md, resumable=True, reads_too=_ensemble),
     Stage("validate", ("prep", "train", "parity", "md"), _validate_settings, _validate),
-    Stage("feedback", ("prep", "md"), lambda config: {}, _feedback),
+    Stage("feedback", ("prep", "priors", "train", "md"), _feedback_settings, _feedback),
 )
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
 
@@ -225,9 +249,10 @@ def up_to(name: str) -> tuple[Stage, ...]:
 
 
 def context_of(config: Config, run: RunDirectory, cycle: int) -> Context:
-    """The context of a cycle. Each has a seed of its own, so that it is not the same training again."""
+    """The context of a cycle, with the changes of its plan. Each has a seed of its own: no training is done twice."""
+    plan = read_plan(run.cycle(cycle), cycle)
     seeded = config.run.model_copy(update={"seed": (config.run.seed + cycle) % 2**32})
-    return Context(config.model_copy(update={"run": seeded}), run, cycle)
+    return Context(plan.apply(config).model_copy(update={"run": seeded}), run, cycle, plan)
 
 
 def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
@@ -248,4 +273,13 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
         else:
             earlier = read_record(start.parent)
             inputs["previous_cycle"] = {"digest": earlier.result_digest if earlier else None}
+    if stage.name == "train" and context.decoys:
+        inputs["decoys"] = {path.parent.parent.name: {"digest": _digest_of_decoys(path)} for path in context.decoys}
+        inputs["decoys"]["settings"] = context.config.feedback.decoys.model_dump(mode="json")
     return inputs
+
+
+def _digest_of_decoys(path: Path) -> str:
+    if not path.is_file():
+        raise UserError("decoys that the plan of this cycle names are missing", where=path, remedy="run `cgloop cycle`")
+    return digest_file(path)

@@ -237,6 +237,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Contents of a JSON file; {} if there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write plain data atomically: a reader sees the old file or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")

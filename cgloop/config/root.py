@@ -5,6 +5,7 @@ from pydantic import Field
 from cgloop.config.base import Section
 from cgloop.config.data import DataConfig
 from cgloop.config.executor import SlurmConfig
+from cgloop.config.feedback import FeedbackConfig
 from cgloop.config.md import MDConfig
 from cgloop.config.model import AllegroConfig, AnyModel
 from cgloop.config.priors import PriorsConfig
@@ -26,6 +27,7 @@ class Config(Section):
     md: MDConfig = MDConfig()
     validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
     gate: GateConfig = GateConfig()
+    feedback: FeedbackConfig = FeedbackConfig.model_validate({})
     slurm: SlurmConfig = SlurmConfig()
 
     @property

@@ -9,9 +9,6 @@ import numpy as np
 
 from cgloop.errors import UserError
 
-NEAR = 0.8
-"""A limit of which a replica used this part was nearly broken."""
-
 # Series of observables.h5, the limit in md.json that belongs to it, its unit, and whether small values are dangerous.
 WATCHED = (
     ("min_distance_A", "min_distance_A", "Å", True),
@@ -20,7 +17,7 @@ WATCHED = (
 )
 
 
-def near_misses(observables_h5: Path, limits: Mapping[str, float]) -> list[dict[str, Any]]:
+def near_misses(observables_h5: Path, limits: Mapping[str, float], share: float) -> list[dict[str, Any]]:
     """Where survivors of a stage came close to a limit.
 
     Temperature is left out: its limit on single values is a quantile, which a healthy replica comes close to.
@@ -28,6 +25,7 @@ def near_misses(observables_h5: Path, limits: Mapping[str, float]) -> list[dict[
     Args:
         observables_h5: of one stage of dynamics.
         limits: `limits` of `md.json`.
+        share: a limit of which a replica used this part was nearly broken.
 
     Returns:
         `{protein, stage, replica, quantity, value, limit, unit, time_ps}`, in order of replica.
@@ -48,7 +46,7 @@ def near_misses(observables_h5: Path, limits: Mapping[str, float]) -> list[dict[
                         continue
                     worst = int(np.argmin(values) if small else np.argmax(values))
                     value, threshold = float(values[worst]), float(limits[limit])
-                    if (threshold / value if small else value / threshold) >= NEAR:
+                    if (threshold / value if small else value / threshold) >= share:
                         found.append(
                             {
                                 **place,

@@ -49,8 +49,8 @@ def write_uncertainty(train_dir: Path, systems: Mapping[str, System], out: Path)
     """
     if not (train_dir / "ensemble.json").is_file():
         return
-    trained = _read_summary(train_dir)
-    members, cutoff_A = _member_forces(train_dir, trained["members"])
+    trained = read_summary(train_dir)
+    members, cutoff_A = member_forces(train_dir, trained["members"])
     proteins = {}
     for name, system in systems.items():
         frames, replica = read_evenly(out / name / "nvt", system.n_beads, MOST_FRAMES)
@@ -86,7 +86,7 @@ def along_frames(
         `n_frames`, and root mean squares in kcal/mol/Å: `disagreement` over everything (None without frames),
         `per_bead` [N], `per_residue_type`, and `per_replica` with the number of frames of each.
     """
-    variance = _variance(members, system, positions, cutoff_A)
+    variance = frame_variance(members, system, positions, cutoff_A)
     kinds = system.residue_type.astype(int)
 
     def rms(part: np.ndarray) -> float | None:
@@ -104,8 +104,8 @@ def along_frames(
     }
 
 
-def _variance(members: Sequence[Forces], system: System, positions: np.ndarray, cutoff_A: float) -> np.ndarray:
-    """[F, N]: see `variance_over_members`; all batches have one shape, so that members are compiled once."""
+def frame_variance(members: Sequence[Forces], system: System, positions: np.ndarray, cutoff_A: float) -> np.ndarray:
+    """[F, N], (kcal/mol/Å)²: see `variance_over_members`; all batches have one shape: members are compiled once."""
     n_frames, n_beads = len(positions), system.n_beads
     size = min(FRAMES_AT_ONCE, n_frames)
     centred = positions - positions.mean(axis=1, keepdims=True, dtype=np.float64)
@@ -123,7 +123,7 @@ def _variance(members: Sequence[Forces], system: System, positions: np.ndarray, 
     return found
 
 
-def _member_forces(train_dir: Path, n_members: int) -> tuple[list[Forces], float]:
+def member_forces(train_dir: Path, n_members: int) -> tuple[list[Forces], float]:
     """Compiled forces of the trained part of each member, the model's first, and the cutoff of their pair list.
 
     A prior that was trained, too, differs between members and counts.
@@ -147,8 +147,8 @@ def _member_forces(train_dir: Path, n_members: int) -> tuple[list[Forces], float
     return [partial(forces, one) for one in (first, *others)], model.cutoff_A
 
 
-def _read_summary(train_dir: Path) -> dict[str, Any]:
-    """What is needed of `ensemble.json`."""
+def read_summary(train_dir: Path) -> dict[str, Any]:
+    """Of `ensemble.json`: `members`, `disagreement` on validation frames and the same `per_protein`, kcal/mol/Å."""
     path = train_dir / "ensemble.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -114,6 +114,10 @@ class ForceTally:
             if mode in self._block_squares:
                 np.add.at(self._block_squares[mode], block, terms[:, COLUMNS.index("squares")])
 
+    def blocks(self) -> dict[str, list[float]]:
+        """Sums of what is resampled together: `squares` of the full model and `components`, to compare trainings."""
+        return {"squares": self._block_squares["full"].tolist(), "components": self._components.tolist()}
+
     def difference(self, seed: int) -> dict[str, float | int | str]:
         """See `rmse_difference`: of the full model less that of the prior alone."""
         squares = np.stack([self._block_squares[mode] for mode in ("full", "prior-only")])
@@ -198,6 +202,7 @@ def evaluate_forces(
         "rmse_prior": overall["prior-only"]["rmse"],
         "rmse_zero": overall["zero"]["rmse"],
         "full_minus_prior": tally.difference(seed),
+        "blocks": tally.blocks(),
         "per_residue_type": {
             RESIDUES[kind].name: _of_beads(tally, frames.chain_types == kind) for kind in np.unique(frames.chain_types)
         },

@@ -6,6 +6,7 @@ of a batch is the sum of the largest rows that could ever meet in it: it cannot 
 the last partial one included, has the same shape, hence one compilation.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -117,10 +118,11 @@ class FrameSet:
         protein: int64 [F], index into `names` of each frame.
         replica: int32 [F], trajectory of each frame in its source.
         temperature_K: float32 [F].
-        beads: rows of flat bead arrays, one per frame.
+        beads, edges: rows of flat bead and edge arrays, one per frame.
         chain_types: int32, residue types of the beads of all proteins, one after the other.
         chain_beads: rows of `chain_types`, one per protein.
         weight: float32 [F], of a bead of each frame in the loss; None if all count the same.
+        bead_mask: float32 of all beads, a further factor on their weights; None if there is none.
         noise_A: standard deviation of the noise on positions for which there are edges enough.
         store: holds positions, forces and edges.
     """
@@ -144,13 +146,14 @@ class FrameSet:
         self.names = [chain.name for chain in chains]
         self.protein, self.replica, self.temperature_K = index.protein, index.replica, index.temperature_K
         self.weight: np.ndarray | None = None
+        self.bead_mask: np.ndarray | None = None
         self.noise_A, self.store = noise_A, store
         lengths = np.array([len(chain.residue_type) for chain in chains])
         self.chain_beads = Rows.of_lengths(lengths)
         self.chain_types = np.concatenate([chain.residue_type for chain in chains]).astype(np.int32)
         self._pieces = np.concatenate([piece_of_bead(chain.linked) for chain in chains])
         self.beads = Rows.of_lengths(lengths[index.protein])
-        self._edges, self._n_near = Rows.of_lengths(index.n_edges), index.n_near
+        self.edges, self._n_near = Rows.of_lengths(index.n_edges), index.n_near
         topologies = [build_topology(chain.linked) for chain in chains]
         self._bonds = _flat_terms([t.bonds for t in topologies])
         self._angles = _flat_terms([t.angles for t in topologies])
@@ -221,7 +224,21 @@ class FrameSet:
 
     def bead_weight(self, frames: np.ndarray) -> np.ndarray | None:
         """float32 [B], of each bead of frames in the loss; None if all count the same."""
-        return None if self.weight is None else np.repeat(self.weight[frames], self.beads.counts[frames])
+        if self.weight is None:
+            return None
+        weight = np.repeat(self.weight[frames], self.beads.counts[frames])
+        return weight if self.bead_mask is None else weight * self.beads.gather(self.bead_mask, frames)
+
+    def extended(self, index: Index, store: Store, weight: np.ndarray, bead_mask: np.ndarray) -> "FrameSet":
+        """With further frames of the same proteins in `index`; store, weight and mask are of all, these first."""
+        more = copy.copy(self)
+        more.protein = np.concatenate([self.protein, index.protein])
+        more.replica = np.concatenate([self.replica, index.replica])
+        more.temperature_K = np.concatenate([self.temperature_K, index.temperature_K])
+        more.beads = Rows.of_lengths(self.chain_beads.counts[more.protein])
+        more.edges = Rows.of_lengths(np.concatenate([self.edges.counts, index.n_edges]))
+        more.weight, more.bead_mask, more.store = weight, bead_mask, store
+        return more
 
     def n_batches(self, batch_size: int) -> int:
         """Batches in one pass without buckets."""
@@ -237,7 +254,7 @@ class FrameSet:
         chosen = np.arange(self.n_frames) if frames is None else frames
         n = min(batch_size, len(chosen))
         terms = (self._bonds, self._angles, self._dihedrals)
-        counts_of = [self.beads.counts, self._edges.counts, *(t.rows.counts[self.protein] for t in terms)]
+        counts_of = [self.beads.counts, self.edges.counts, *(t.rows.counts[self.protein] for t in terms)]
         return Shape(n, *(max(1, int(np.sort(counts[chosen])[::-1][:n].sum())) for counts in counts_of))
 
     def buckets(
@@ -265,7 +282,7 @@ class FrameSet:
             frames = np.flatnonzero(np.isin(self.beads.counts, group))
             size = batch_size if batch_beads is None else max(1, batch_beads // int(group[-1]))
             share = -(-min(size, len(frames)) // devices)
-            few = share if at_once is None else at_once.frames_of(float(self._edges.counts[frames].mean()))
+            few = share if at_once is None else at_once.frames_of(float(self.edges.counts[frames].mean()))
             parts = -(-share // min(few, share))
             found.append(Bucket(frames, size, self.shape(-(-share // parts), frames), parts))
         return found

@@ -22,6 +22,10 @@ from cgloop.train.evaluate import ForceTally, Predictor, evaluate_forces, predic
 from cgloop.train.position import HISTORY_UNITS, TrainResult
 from cgloop.train.task import Task
 
+DECOYS = (
+    "frames without reference forces: the learned force should be zero on `beads` of their beads; all others are masked"
+)
+
 
 def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
     """Contents of forces.json: on the test frames, or on those of validation if there are none, which it then says.
@@ -63,9 +67,10 @@ def summarise(task: Task, result: TrainResult, judged: dict[str, Any]) -> dict[s
         "parameters": int(sum(np.size(leaf) for leaf in jax.tree.leaves(result.params))),
         "prior": "frozen" if task.space is None else "trained",
         "frames": {
-            "train": sets.training.n_frames,
+            "train": sets.training.n_frames - len(task.decoys),
             "validation": sets.validation.n_frames,
             "test": sets.test.n_frames if sets.test else 0,
+            **({"decoys": len(task.decoys)} if task.decoys else {}),
         },
         "proteins": sets.training.names,
         "trained_types": [r.name for r, flag in zip(RESIDUES, trained, strict=True) if flag],
@@ -114,6 +119,8 @@ def write_results(
         "summary.json": summary,
         "timing.json": result.timing,
     }
+    if task.decoys:
+        contents["decoys.json"] = {"about": DECOYS, "decoys": task.decoys}
     for name, data in contents.items():
         write_json(out / name, jsonable(data))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)

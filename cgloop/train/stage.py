@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,19 @@ log = logging.getLogger("cgloop.train")
 
 
 def train_stage(
-    config: Config, dataset_dir: Path, priors_yaml: Path, out: Path, init_params: Path | None = None
+    config: Config,
+    dataset_dir: Path,
+    priors_yaml: Path,
+    out: Path,
+    init_params: Path | None = None,
+    decoys: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Train, evaluate on held-out frames, and write everything into `out`.
 
     Called again on a folder with checkpoints of the same inputs, it goes on from the last. Files: params.safetensors,
     model.json, history.json, forces.json, summary.json, timing.json; metrics.jsonl and tensorboard/ from the first
     epoch on; priors.yaml if the prior was trained; best/ if the parameters of several epochs are kept; ensemble/ and
-    ensemble.json if there are several members.
+    ensemble.json if there are several members; decoys.json if there are decoys among the training frames.
 
     Args:
         config: `model`, `train`, `priors`, the temperature of `data`, the seed of `run`.
@@ -42,6 +48,7 @@ def train_stage(
         priors_yaml: from priors.
         out: folder that exists.
         init_params: params.safetensors of an earlier training to start from.
+        decoys: decoys.h5 of earlier cycles, the oldest first.
 
     In one of several processes that share the work, the first evaluates and writes.
 
@@ -60,7 +67,9 @@ def train_stage(
         require_chemtrain()
     world = World(jax.process_index(), jax.process_count(), tuple(jax.local_devices()))
     place = Place(out / FRAMES, config.train.memory_MB, world)
-    task = prepare_task(config, dataset_dir, priors_yaml, init_params, place)
+    task = prepare_task(config, dataset_dir, priors_yaml, init_params, place, decoys)
+    if task.decoys:
+        log.info("%d decoys beside the training frames", len(task.decoys))
     if task.is_empty:
         log.info("nothing to train: the energy is the prior alone")
         result = TrainResult(task.trained, Position(""), "nothing to train", {})

@@ -5,8 +5,8 @@ With a frozen prior the network learns what the prior leaves of the forces, comp
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from cgloop.config.root import Config
 from cgloop.data.dataset import DatasetReader
+from cgloop.data.decoys import Decoys
 from cgloop.errors import UserError
 from cgloop.model.force import Energy
 from cgloop.model.hybrid import (
@@ -38,6 +39,7 @@ from cgloop.priors.tables import read_prior
 from cgloop.residues import N_TYPES
 from cgloop.stages import digest_file, digest_of
 from cgloop.train.checkpoints import read_tensors
+from cgloop.train.decoys import gather, with_decoys
 from cgloop.train.evaluate import Predictor, predictions
 from cgloop.train.files import Place
 from cgloop.train.loader import FrameSet, Shape, common_shape
@@ -66,6 +68,7 @@ class Task:
         noise: by protein, of a component of the mapped forces, kcal/mol/Å; None where it is not known.
         started: whether `params` are those of an earlier training.
         compiled: steps that are compiled already, for members of an ensemble.
+        decoys: provenance of each decoy among the training frames, which come first.
     """
 
     config: Config
@@ -81,6 +84,7 @@ class Task:
     whole_proteins: bool = False
     started: bool = False
     compiled: dict[Any, Any] = field(default_factory=dict)
+    decoys: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def trained(self) -> dict[str, Any]:
@@ -126,7 +130,12 @@ class Task:
 
 
 def prepare_task(
-    config: Config, dataset_dir: Path, priors_yaml: Path, start: Path | None = None, place: Place | None = None
+    config: Config,
+    dataset_dir: Path,
+    priors_yaml: Path,
+    start: Path | None = None,
+    place: Place | None = None,
+    decoys: Sequence[Path] = (),
 ) -> Task:
     """Load everything.
 
@@ -136,6 +145,8 @@ def prepare_task(
         priors_yaml: from priors.
         start: params.safetensors of an earlier training; its prior counts only if the prior is trained.
         place: where frames are kept that are too many for memory.
+        decoys: decoys.h5 of earlier cycles, the oldest first; for a network beside a frozen prior only, because of
+            what takes the network's place there nothing else is known.
 
     Raises:
         UserError: no frames to train on, or parameters to start from that do not fit.
@@ -154,6 +165,12 @@ def prepare_task(
     space = PriorSpace.of(reader, config, forms, prior) if config.train.train_priors else None
     if model.has_prior and space is None:
         _subtract(fitted, f"{digest_file(priors_yaml)}, {config.model.cutoff_A} Å", sets, shape, place)
+    chosen: list[Decoys] = []
+    if decoys and model.energy == "hybrid" and space is None:
+        training, bounds = sets.training, config.feedback.decoys
+        chosen = gather(decoys, training.names, training.n_frames, bounds)
+        together = with_decoys(training, chosen, bounds, config.model.cutoff_A, config.data.temperature_K)
+        sets = replace(sets, training=together)
     params = random_params(model, prior, jax.random.key(config.run.seed))
     if start is not None:
         params, space = _earlier(model, params, space, start)
@@ -165,10 +182,13 @@ def prepare_task(
         "priors": digest_file(priors_yaml),
         "start": digest_file(start) if start else None,
     }
+    if chosen:
+        inputs["decoys"] = [*map(digest_file, decoys), config.feedback.decoys.model_dump()]
     forces = jax.jit(_trained_forces(model, space))
     return Task(
         config, sets, shape, fitted, model, params, space, forces, digest_of(inputs),
         noise=force_noise(reader), whole_proteins=holds_out_proteins(reader), started=start is not None,
+        decoys=[entry for one in chosen for entry in one.describe()],
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def train_on_tasks(
     out: Path,
     init_params: Path | None = None,
     log_file: Path | None = None,
+    decoys: Sequence[Path] = (),
 ) -> None:
     """As `train_stage`, on so many tasks of this job. Raises what that raises, and RuntimeError if a task breaks."""
     config_file = out / ".config.yaml"
@@ -30,6 +32,7 @@ def train_on_tasks(
     if init_params is not None:
         paths["--start"] = init_params
     arguments = [part for name, path in paths.items() for part in (name, str(path.resolve()))]
+    arguments += [part for path in decoys for part in ("--decoys", str(path.resolve()))]
     try:
         run_on_tasks(tasks, "cgloop.train.worker", arguments, out, log_file)
     finally:
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cgloop.train.worker", description=__doc__)
     for name in ("config", "dataset", "priors", "out", "start"):
         parser.add_argument(f"--{name}", type=Path, required=name != "start")
+    parser.add_argument("--decoys", type=Path, action="append", default=[])
     return run_task(partial(_train, parser.parse_args(arguments)))
 
 
@@ -49,7 +53,8 @@ def _train(given: argparse.Namespace, world: World) -> None:
 
     if not world.is_primary:
         logging.getLogger("cgloop").setLevel(logging.WARNING)
-    train_stage(load_config(given.config), given.dataset, given.priors, given.out, init_params=given.start)
+    places = (given.dataset, given.priors, given.out)
+    train_stage(load_config(given.config), *places, init_params=given.start, decoys=given.decoys)
 
 
 if __name__ == "__main__":

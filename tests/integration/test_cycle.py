@@ -149,8 +149,9 @@ def test_changed_bundle_is_refused(copied_run):
 
 @pytest.mark.slow
 def test_cycles_go_on_until_the_limit(tmp_path, example_h5):
-    """Two rounds of a model that cannot pass: the second links the data and starts from the first."""
-    config = short_config(tmp_path, example_h5, cycles=2, validate={"noise_blocks": 20, "min_replicas": 4})
+    """Two rounds of a model that cannot pass: the second links the data, starts from the first, and trains longer."""
+    validate, feedback = {"noise_blocks": 20, "min_replicas": 4}, {"allow": ["longer-training", "smaller-time-step"]}
+    config = short_config(tmp_path, example_h5, cycles=2, validate=validate, feedback=feedback)
     done = cgloop("cycle", config)
     assert done.returncode in (3, 4), done.stderr
     run = tmp_path / "runs" / "short"
@@ -158,3 +159,28 @@ def test_cycles_go_on_until_the_limit(tmp_path, example_h5):
     first, second = (json.loads((run / f"cycle_00{i}" / "train" / "stage.json").read_text()) for i in (0, 1))
     assert second["inputs"]["previous_cycle"]["digest"] == first["result_digest"]
     assert stages_that_ran(run) == STAGES + STAGES[2:]
+
+    plan = json.loads((run / "cycle_001" / "remedies.json").read_text())
+    assert plan["tried"] in ("longer-training", "smaller-time-step")
+    resolved = yaml.safe_load((run / "cycle_001" / "config.yaml").read_text())
+    assert plan["changes"].items() <= {
+        ("train.epochs", resolved["train"]["epochs"]), ("md.timestep_fs", resolved["md"]["timestep_fs"]),
+    }  # fmt: skip
+    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["epochs"] == 3
+    cycles = json.loads((run / "cycles.json").read_text())
+    assert cycles["ended"] == "the limit of 2 cycles was reached"
+    assert "the limit of 2 cycles was reached" in done.stdout
+    assert cycles["cycles"][1]["compared"]["with"] == 0
+    found = cycles["cycles"][0]["decoys"]["found"]
+    assert (cycles["cycles"][1]["decoys"]["used"] > 0) == (found > 0)
+    assert [event["tried"] for event in events(run) if event["event"] == "plan"] == [plan["tried"]]
+
+    # As if it had been killed between the cycles: the same decisions, and nothing is done twice.
+    kept = {path: path.read_bytes() for path in (run / "cycle_001" / "remedies.json", run / "cycles.json")}
+    for path in kept:
+        path.unlink()
+    count, before = len(events(run)), digests(run)
+    cgloop("cycle", config)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert stages_that_ran(run, after=count) == []
+    assert digests(run) == before

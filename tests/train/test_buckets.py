@@ -63,7 +63,7 @@ def test_an_epoch_has_every_frame_once_in_batches_that_fit(frames, size, beads, 
 def test_what_is_computed_at_once_fits_and_is_no_more_than_asked(frames, size, devices, few, pairs, groups):
     at_once = AtOnce(few, pairs)
     for bucket in frames.buckets(size, None, groups, devices=devices, at_once=at_once):
-        asked = at_once.frames_of(float(frames._edges.counts[bucket.frames].mean()))
+        asked = at_once.frames_of(float(frames.edges.counts[bucket.frames].mean()))
         for first in range(0, len(bucket.frames), size):
             pieces = np.array_split(bucket.frames[first : first + size], devices * bucket.parts)
             assert max(len(piece) for piece in pieces) <= asked

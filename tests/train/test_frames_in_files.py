@@ -237,7 +237,7 @@ frames.mean_square("target")
 buckets = frames.buckets(16)
 plan = epoch_plan(buckets, frames.n_frames, 1, 0)
 seen = sum(int(b.graph.replica_mask.sum()) for b in ahead(lambda one: frames.batch(one[1], buckets[0].shape), plan))
-size = 36 * frames.n_beads + 2 * (frames.n_beads + frames._edges.total)
+size = 36 * frames.n_beads + 2 * (frames.n_beads + frames.edges.total)
 print(peak_MB() - before, size / 1e6, seen == frames.n_frames)
 """
 

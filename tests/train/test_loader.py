@@ -72,7 +72,7 @@ def test_all_batches_of_a_set_have_one_shape_and_none_overflows(mixed):
     assert len(shapes) == 1
     # The tightest bound that is safe: the frames with most beads, or edges, in one batch.
     assert shape.beads == 4 * 7
-    widest = np.argsort(mixed._edges.counts)[-4:]
+    widest = np.argsort(mixed.edges.counts)[-4:]
     assert mixed.batch(widest, shape).graph.edge_mask.all()
 
 

@@ -62,7 +62,7 @@ def exact(frames):
     """Tight shapes: no padding at all in bead and edge arrays of this batch."""
     chosen = np.array([3, 8, 0])
     tight = frames.shape(3)._replace(
-        beads=int(frames.beads.counts[chosen].sum()), edges=int(frames._edges.counts[chosen].sum())
+        beads=int(frames.beads.counts[chosen].sum()), edges=int(frames.edges.counts[chosen].sum())
     )
     batch = frames.batch(chosen, tight)
     assert batch.graph.bead_mask.all()

@@ -133,4 +133,4 @@ def test_noise_has_the_width_that_was_asked_for_and_an_end():
 
 def test_noise_does_not_change_how_neighbours_are_counted(noisy, frames):
     assert noisy.mean_neighbors == frames.mean_neighbors
-    assert noisy._edges.total > frames._edges.total
+    assert noisy.edges.total > frames.edges.total

@@ -1,0 +1,117 @@
+"""What became of each cycle of a run, side by side: `cycles.json`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cgloop.config.feedback import FeedbackConfig
+from cgloop.feedback.plan import Plan, compare
+from cgloop.stages import read_json, write_json
+from cgloop.train.evaluate import rmse_difference
+
+SCHEMA_VERSION = 1
+STRUCTURE = ("structure.rmsd", "structure.contacts", "structure.q", "structure.rg")
+
+
+def row_of(
+    folder: Path, plan: Plan, rows: Sequence[dict[str, Any]], config: FeedbackConfig, seed: int
+) -> dict[str, Any]:
+    """What became of a cycle.
+
+    Args:
+        folder: of the cycle.
+        plan: what it was to do.
+        rows: of the cycles before.
+        config: with the gain that counts.
+        seed: of the bootstrap of the force error.
+
+    Returns:
+        `cycle`, `verdict`, `summary`; `survival` (share of the time asked for, 0 if nothing is known), `survived_ns`,
+        `asked_ns`; `failed` and `undecided` (numbers of required checks); `crashes` (by class); `drift`, `force`
+        (`rmse`, `prior`, `minus_prior`, kcal/mol/Å) and `structure` (checks by protein, value, error, verdict);
+        `force_rise` (RMSE less that of the base cycle on the same frames, `value` and 95 % `error`); `decoys` (`used`
+        in training and `found` in MD); `remedies` (in force), `tried`, `undone`, `base`, `start`; `compared` with the
+        base (`with`, `result`, `why`).
+    """
+    verdict, forces = read_json(folder / "verdict.json"), read_json(folder / "train" / "forces.json")
+    feedback, trained = read_json(folder / "feedback" / "feedback.json"), read_json(folder / "train" / "summary.json")
+    checks = verdict.get("checks") or []
+    survival = _survival(checks)
+    required = [check for check in checks if check.get("required")]
+    row = {
+        "cycle": plan.cycle,
+        "verdict": verdict.get("verdict", "inconclusive"),
+        "summary": verdict.get("summary", ""),
+        **survival,
+        "failed": sum(check["verdict"] == "fail" for check in required) + len(verdict.get("missing") or []),
+        "undecided": sum(check["verdict"] == "inconclusive" for check in required),
+        "crashes": _classes(feedback),
+        "drift": _values(checks, ("nve.drift",)),
+        "force": {
+            "rmse": forces.get("rmse_full"),
+            "prior": forces.get("rmse_prior"),
+            "minus_prior": forces.get("full_minus_prior"),
+            "unit": "kcal/mol/Å",
+        },
+        "structure": _values(checks, STRUCTURE),
+        "decoys": {
+            "used": int((trained.get("frames") or {}).get("decoys", 0)),
+            "found": int(feedback.get("decoys") or 0),
+        },
+        "remedies": [one["remedy"] for one in plan.active],
+        "tried": plan.tried,
+        "undone": plan.undone,
+        "base": plan.base,
+        "start": plan.start,
+    }
+    row["force_rise"] = None
+    row["compared"] = None
+    if plan.base is not None:
+        base_folder = folder.parent / f"cycle_{plan.base:03d}"
+        row["force_rise"] = _rise(forces, read_json(base_folder / "train" / "forces.json"), plan.base, seed)
+        result, why = compare(row, rows[plan.base], config.min_gain)
+        row["compared"] = {"with": plan.base, "result": result, "why": why}
+    return row
+
+
+def write_history(run: Path, rows: Sequence[dict[str, Any]], ended: str) -> None:
+    """Write `cycles.json` on top of a run; `ended` says why no further cycle was made, empty while there are more."""
+    write_json(run / "cycles.json", {"schema_version": SCHEMA_VERSION, "ended": ended, "cycles": list(rows)})
+
+
+def _survival(checks: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Over all proteins; what was not measured did not survive."""
+    details = [check.get("detail") or {} for check in checks if check["check"] == "stability.survival"]
+    survived, asked = (sum(float(one.get(key) or 0.0) for one in details) for key in ("survived_ns", "asked_ns"))
+    share = survived / asked if asked > 0 else 0.0
+    return {"survival": share if np.isfinite(share) else 0.0, "survived_ns": survived, "asked_ns": asked}
+
+
+def _classes(feedback: dict[str, Any]) -> dict[str, int]:
+    """Number of replicas stopped, by class."""
+    counts: dict[str, int] = {}
+    for crash in feedback.get("crashes") or []:
+        counts[crash["class"]] = counts.get(crash["class"], 0) + len(crash.get("replicas") or [0])
+    return counts
+
+
+def _values(checks: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Value, error, unit and verdict of checks, by name and protein."""
+    found: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        if check["check"] in names:
+            kept = {key: check.get(key) for key in ("value", "error", "unit", "verdict")}
+            found.setdefault(check["check"], {})[check["subject"]] = kept
+    return found
+
+
+def _rise(new: dict[str, Any], old: dict[str, Any], base: int, seed: int) -> dict[str, Any] | None:
+    """RMSE of one training less that of another on the same held-out frames, from a paired bootstrap over blocks."""
+    one, other = new.get("blocks"), old.get("blocks")
+    if not one or not other or one["components"] != other["components"]:
+        return None
+    squares = np.array([one["squares"], other["squares"]], float)
+    found = rmse_difference(squares, np.array(one["components"], float), seed)
+    return {"value": found["value"], "error": found["error"], "against": base}
