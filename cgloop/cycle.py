@@ -51,7 +51,7 @@ def run_cycles(config: Config, run: RunDirectory, *, take_over: bool = False) ->
                 context = context_of(config, run, plans[-1].cycle)
                 verdict = _one_cycle(context)
                 folder = run.cycle(context.cycle)
-                rows.append(row_of(folder, plans[-1], rows, config.feedback, config.run.seed))
+                rows.append(row_of(folder, plans, rows, config))
                 ended = why_to_stop(config, rows)
                 write_history(run.path, rows, ended)
                 collect_outbox(run)

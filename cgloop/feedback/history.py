@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.config.feedback import FeedbackConfig
-from cgloop.feedback.plan import Plan, compare
+from cgloop.config.root import Config
+from cgloop.feedback.plan import Plan, compare, same_model
 from cgloop.stages import read_json, write_json
 from cgloop.train.evaluate import rmse_difference
 
@@ -15,26 +15,25 @@ SCHEMA_VERSION = 1
 STRUCTURE = ("structure.rmsd", "structure.contacts", "structure.q", "structure.rg")
 
 
-def row_of(
-    folder: Path, plan: Plan, rows: Sequence[dict[str, Any]], config: FeedbackConfig, seed: int
-) -> dict[str, Any]:
+def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], config: Config) -> dict[str, Any]:
     """What became of a cycle.
 
     Args:
         folder: of the cycle.
-        plan: what it was to do.
+        plans: of all cycles until this one.
         rows: of the cycles before.
-        config: with the gain that counts.
-        seed: of the bootstrap of the force error.
+        config: of the run.
 
     Returns:
         `cycle`, `verdict`, `summary`; `survival` (share of the time asked for, 0 if nothing is known), `survived_ns`,
         `asked_ns`; `failed` and `undecided` (numbers of required checks); `crashes` (by class); `drift`, `force`
         (`rmse`, `prior`, `minus_prior`, kcal/mol/Å) and `structure` (checks by protein, value, error, verdict);
-        `force_rise` (RMSE less that of the base cycle on the same frames, `value` and 95 % `error`); `decoys` (`used`
+        `force_rise` (RMSE less that of the base cycle on the same frames, `value` and 95 % `error`; `comparable` if
+        model and priors are the same, so that decoys may be the cause); `decoys` (`used`
         in training and `found` in MD); `remedies` (in force), `tried`, `undone`, `base`, `start`; `compared` with the
         base (`with`, `result`, `why`).
     """
+    plan = plans[-1]
     verdict, forces = read_json(folder / "verdict.json"), read_json(folder / "train" / "forces.json")
     feedback, trained = read_json(folder / "feedback" / "feedback.json"), read_json(folder / "train" / "summary.json")
     checks = verdict.get("checks") or []
@@ -70,8 +69,11 @@ def row_of(
     row["compared"] = None
     if plan.base is not None:
         base_folder = folder.parent / f"cycle_{plan.base:03d}"
-        row["force_rise"] = _rise(forces, read_json(base_folder / "train" / "forces.json"), plan.base, seed)
-        result, why = compare(row, rows[plan.base], config.min_gain)
+        row["force_rise"] = _rise(forces, read_json(base_folder / "train" / "forces.json"), config.run.seed)
+        if row["force_rise"] is not None:
+            same = same_model(config, plan, plans[plan.base])
+            row["force_rise"] = {**row["force_rise"], "against": plan.base, "comparable": same}
+        result, why = compare(row, rows[plan.base], config.feedback.min_gain)
         row["compared"] = {"with": plan.base, "result": result, "why": why}
     return row
 
@@ -85,7 +87,7 @@ def _survival(checks: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Over all proteins; what was not measured did not survive."""
     details = [check.get("detail") or {} for check in checks if check["check"] == "stability.survival"]
     survived, asked = (sum(float(one.get(key) or 0.0) for one in details) for key in ("survived_ns", "asked_ns"))
-    share = survived / asked if asked > 0 else 0.0
+    share = min(1.0, survived / asked) if asked > 0 else 0.0
     return {"survival": share if np.isfinite(share) else 0.0, "survived_ns": survived, "asked_ns": asked}
 
 
@@ -107,11 +109,11 @@ def _values(checks: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str,
     return found
 
 
-def _rise(new: dict[str, Any], old: dict[str, Any], base: int, seed: int) -> dict[str, Any] | None:
+def _rise(new: dict[str, Any], old: dict[str, Any], seed: int) -> dict[str, Any] | None:
     """RMSE of one training less that of another on the same held-out frames, from a paired bootstrap over blocks."""
     one, other = new.get("blocks"), old.get("blocks")
     if not one or not other or one["components"] != other["components"]:
         return None
     squares = np.array([one["squares"], other["squares"]], float)
     found = rmse_difference(squares, np.array(one["components"], float), seed)
-    return {"value": found["value"], "error": found["error"], "against": base}
+    return {"value": found["value"], "error": found["error"]}

@@ -145,7 +145,7 @@ def forces_worse(plan: Plan, row: dict[str, Any]) -> str:
     rise = row.get("force_rise")
     if not plan.decoys or not row["decoys"]["used"] or rise is None:
         return ""
-    if rise["value"] - rise["error"] <= 0:
+    if not rise["comparable"] or rise["value"] - rise["error"] <= 0:
         return ""
     return (
         f"the force error on held-out frames rose by {number(rise['value'])} ± {number(rise['error'])} kcal/mol/Å "
@@ -163,6 +163,12 @@ def _start(config: Config, plan: Plan, other: Plan, cycle: int) -> tuple[int | N
     if new.train.train_priors and new.priors != old.priors:
         return None, f"the prior is another than that of cycle {cycle}"
     return cycle, f"goes on from the parameters of cycle {cycle}"
+
+
+def same_model(config: Config, plan: Plan, other: Plan) -> bool:
+    """Whether two cycles train a model of the same form beside the same prior: their force errors are comparable."""
+    one, two = plan.apply(config), other.apply(config)
+    return one.model == two.model and one.priors == two.priors
 
 
 def _decoys_usable(config: Config) -> bool:

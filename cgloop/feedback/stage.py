@@ -227,6 +227,9 @@ def _one_crash(
             "last_frame": float(at_end),
             "unit": "of validation frames",
         }
+    if not len(inside) and start == len(crash.positions) - 1:
+        # There is no frame before the crash to go on from.
+        return entry
     if crash.stage != "minimize" and work.prior_alone is not None:
         length_ps = work.config.feedback.prior_rerun_ps
         entry["prior_alone"] = work.prior_alone.rerun(crash, start, system.bond_mean_A, work.limits, length_ps)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cgloop.config.root import Config
-from cgloop.feedback.plan import Plan, compare, plan_next, read_plan, why_to_stop, write_plan
+from cgloop.feedback.plan import Plan, compare, plan_next, read_plan, same_model, why_to_stop, write_plan
 from cgloop.feedback.remedies import AGAINST, NO_CRASH, NOTHING_AGAINST, REMEDIES, changed, choose
 from cgloop.feedback.taxonomy import CrashClass
 
@@ -27,13 +27,16 @@ def config_of(energy="hybrid", allow=ALL, cycles=5, **feedback):
     )  # fmt: skip
 
 
-def row(cycle, survival, failed=3, crashes=None, rise=None, used=0, base=None, rows=(), verdict="fail"):
+def row(
+    cycle, survival, failed=3, crashes=None, rise=None, used=0, base=None, rows=(), verdict="fail", comparable=True
+):
     one = {
         "cycle": cycle, "verdict": verdict, "survival": survival, "failed": failed, "undecided": 0,
         "crashes": {"clash": 2} if crashes is None else crashes, "decoys": {"used": used, "found": 4},
-        "force_rise": None if rise is None else {"value": rise[0], "error": rise[1], "against": base},
-        "compared": None,
+        "force_rise": None, "compared": None,
     }  # fmt: skip
+    if rise is not None:
+        one["force_rise"] = {"value": rise[0], "error": rise[1], "against": base, "comparable": comparable}
     if base is not None:
         result, why = compare(one, rows[base], 0.02)
         one["compared"] = {"with": base, "result": result, "why": why}
@@ -134,14 +137,24 @@ def test_another_model_starts_anew():
 
 @pytest.mark.parametrize(("rise", "dropped"), [((0.3, 0.1), True), ((0.05, 0.1), False), ((-0.3, 0.1), False)])
 def test_decoys_are_dropped_when_the_force_error_rises_beyond_its_error(rise, dropped):
-    plans, _ = history(config_of(), 0.1, {"survival": 0.9, "rise": rise}, 0.95)
+    config = config_of(allow=["longer-training"])
+    plans, _ = history(config, 0.1, {"survival": 0.9, "rise": rise}, 0.95)
     assert (plans[2].decoys == []) == dropped
     assert (plans[3].decoys == []) == dropped
     assert bool(plans[2].decoys_dropped) == dropped
     # The remedy helped and stays; the parameters that decoys trained do not.
-    assert plans[2].active[0]["remedy"] == "stronger-repulsion"
+    assert plans[2].active[0]["remedy"] == "longer-training"
     assert plans[2].start == (0 if dropped else 1)
     assert any("rose by" in entry["reason"] for entry in plans[2].undone) == dropped
+
+
+def test_another_model_says_nothing_about_decoys():
+    plans, _ = history(config_of(), 0.1, {"survival": 0.9, "rise": (0.3, 0.1), "comparable": False})
+    assert plans[2].decoys == [0, 1]
+    config = config_of("ml-only", allow=["add-prior", "longer-training"])
+    plans, _ = history(config, 0.0, 0.9)
+    assert not same_model(config, plans[1], plans[0])
+    assert same_model(config, plans[2], plans[1])
 
 
 def test_compare_is_by_survival_then_by_checks():
