@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -21,6 +21,7 @@ def coverage_of_range(low, high):
     )  # fmt: skip
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 2), st.floats(4, 15), st.floats(0.5, 4), st.floats(5, 12))
 def test_exactly_beads_with_an_unusual_pair_in_reach(seed, margin, cutoff, low, high):
     frames = np.random.default_rng(seed).uniform(0, 8, size=(3, N, 3))
@@ -37,6 +38,7 @@ def test_frames_that_are_not_finite_say_nothing():
     assert not mask_of(frames, coverage_of_range(4, 9), 0.0, 12.0).any()
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 80), st.floats(0.01, 0.5), st.floats(0, 3))
 def test_selection_is_bounded_distinct_and_outside(seed, replicas, n_training, share, min_rmsd):
     random, coverage = np.random.default_rng(seed), coverage_of_range(3.0, 8.0)

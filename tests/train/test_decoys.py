@@ -118,7 +118,7 @@ def test_distinct_agrees_with_mdanalysis(random):
     assert distinct(frames, 0.9, 2).tolist() == expected[:2]
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(
     cycles=st.lists(st.integers(0, 12), min_size=1, max_size=3),
     share=st.floats(0.01, 0.5),
