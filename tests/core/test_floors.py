@@ -24,8 +24,9 @@ FLOORS = [
     {"pipeline", "doctor"},
     {"submit"},
     {"cycle", "status"},
+    {"ablate"},
     {"cli_options"},
-    {"cli_bundle", "cli_data", "cli_md", "cli_train"},
+    {"cli_bundle", "cli_data", "cli_md", "cli_train", "cli_ablate"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,54 @@
+"""The three runs of an ablation, short."""
+
+import json
+
+import pytest
+import yaml
+
+from cgloop.ablate import ARMS, arm_config, table
+from cgloop.config import load_config
+from cgloop.errors import ExitCode
+from tests.integration.conftest import cgloop, events, short_config
+
+
+def test_arms_differ_in_the_energy_alone(tmp_path, example_h5):
+    config = load_config(short_config(tmp_path, example_h5, cycles=3, train={"train_priors": True, "epochs": 3}))
+    arms = [arm_config(config, arm, tmp_path).model_dump(mode="json") for arm in ARMS]
+    assert [one["model"].pop("energy") for one in arms] == list(ARMS)
+    assert [one["run"].pop("name") for one in arms] == list(ARMS)
+    # There is no prior to train where there is none.
+    assert [one["train"].pop("train_priors") for one in arms] == [True, False, True]
+    assert arms[0] == arms[1] == arms[2]
+    assert arms[0]["cycles"] == 1
+
+
+def test_what_was_not_measured_is_a_dash():
+    one = {
+        "verdict": "fail", "convergence": None, "force": {"rmse": None}, "crashes": {}, "survival": 0.0,
+        "drift": {"nve.drift": {"p": {"value": None, "error": 0.0}}}, "structure": {},
+    }  # fmt: skip
+    assert table({"prior-only": one})[1].split() == ["prior-only", "fail", "–", "–", "–", "0%", "–", "–", "none"]
+
+
+@pytest.mark.slow
+def test_three_runs_and_nothing_twice(tmp_path, example_h5):
+    short = {"replicas": 3, "nvt": {"length_ps": 0.5, "equilibration_ps": 0.1}, "nve": {"length_ps": 0.5}}
+    config = short_config(tmp_path, example_h5, md=short, train={"epochs": 1, "batch_size": 64})
+    done = cgloop("ablate", config)
+    assert done.returncode == ExitCode.PASS, done.stderr
+    root = tmp_path / "runs" / "short-ablation"
+    found = json.loads((root / "ablation.json").read_text())
+    assert list(found["arms"]) == sorted(ARMS)
+    assert found["arms"]["prior-only"]["convergence"] is None
+    assert found["arms"]["hybrid"]["convergence"]["epochs"] == 1
+    assert found["arms"]["prior-only"]["force"]["rmse"] == pytest.approx(found["arms"]["hybrid"]["force"]["prior"])
+    for arm in ARMS:
+        assert yaml.safe_load((root / arm / "config.yaml").read_text())["model"]["energy"] == arm
+        assert arm in done.stdout
+    # The data are prepared once.
+    assert (root / "hybrid" / "cycle_000" / "prep").is_symlink()
+    prepared = [e for arm in ARMS for e in events(root / arm) if e["event"] == "stage-done" and e["stage"] == "prep"]
+    assert len(prepared) == 1
+    counts = {arm: len([e for e in events(root / arm) if e["event"] == "stage-done"]) for arm in ARMS}
+    assert cgloop("ablate", config).returncode == ExitCode.PASS
+    assert counts == {arm: len([e for e in events(root / arm) if e["event"] == "stage-done"]) for arm in ARMS}
