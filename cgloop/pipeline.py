@@ -121,7 +121,9 @@ def _train_settings(config: Config) -> dict[str, Any]:
     for name, usual in (("network", "allegro"), ("ml_energy_bound_kcal_per_mol", None)):
         if settings["model"][name] == usual:
             settings["model"].pop(name)
-    return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures}
+    sources = [[source.path.name, source.label, source.weight] for source in config.data.sources]
+    told = {"sources": sources} if any(one[1:] != [None, 1.0] for one in sources) else {}
+    return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures, **told}
 
 
 def _feedback_settings(config: Config) -> dict[str, Any]:

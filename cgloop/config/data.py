@@ -1,7 +1,7 @@
 """`data:` which trajectories are read and how they become beads."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,15 @@ class SourceConfig(Section):
     start: int = Field(0, ge=0, description="first frame of every trajectory")
     stop: int | None = Field(None, ge=1, description="frame before which to stop; default: the end")
     stride: int = Field(1, ge=1, description="keep every n-th frame")
+    label: str | None = Field(
+        None, description="what it is, as misfolded or high-temperature; force errors are told for each label"
+    )
+    weight: float = Field(1.0, gt=0, description="of its frames in the loss")
+
+    @property
+    def read_from(self) -> dict[str, Any]:
+        """What decides which frames are read, as plain data."""
+        return self.model_dump(mode="json", exclude={"label", "weight"})
 
     @model_validator(mode="after")
     def _keys_fit_the_format(self):

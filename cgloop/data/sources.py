@@ -89,7 +89,7 @@ def describe_sources(config: DataConfig) -> list[dict[str, Any]]:
 
 def describe_source(source: SourceConfig) -> dict[str, Any]:
     """One source as plain data; a file that cannot be read is told of when its frames are wanted."""
-    plain = source.model_dump(mode="json")
+    plain = source.read_from
     for key in ("path", "topology"):
         path: Path | None = getattr(source, key)
         if path is not None:

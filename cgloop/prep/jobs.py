@@ -66,7 +66,7 @@ def make_jobs(sources: Sequence[SourceConfig], config: DataConfig, folder: Path)
         together.setdefault(name, []).append(source)
     groups = [tuple(group) for group in together.values()]
     # Named by what they work on, so that finished jobs are found again when the list of sources has changed.
-    keys = [digest_of([source.model_dump(mode="json") for source in group])[:16] for group in groups]
+    keys = [digest_of([source.read_from for source in group])[:16] for group in groups]
     names = [f"{key}-{keys[:index].count(key)}" for index, key in enumerate(keys)]
     return [Job(group, config, folder / name, len(groups) == 1) for group, name in zip(groups, names, strict=True)]
 

@@ -100,7 +100,24 @@ class ForceTally:
         n_blocks = int(self.block.max()) + 1
         self.sums = {mode: np.zeros((len(frames.chain_types), len(COLUMNS))) for mode in self.modes}
         self._block_squares = {mode: np.zeros(n_blocks) for mode in ("full", "prior-only")}
+        self._labels: list[str] = []
         self._components = 3.0 * np.bincount(self.block, weights=frames.beads.counts, minlength=n_blocks)
+
+    def tell_apart(self, labels: Sequence[str], which: np.ndarray) -> None:
+        """Add up frames of each label by themselves, too; `which` int [F] is the label of each frame."""
+        self._labels, self._which = list(labels), which
+        self._label_sums = {mode: np.zeros((len(labels), len(COLUMNS))) for mode in self.modes}
+
+    def per_source(self) -> dict[str, dict[str, Any]]:
+        """Number of frames, and metrics of each mode, by label; none where no frame of it was judged."""
+        n_frames = np.bincount(self._which, minlength=len(self._labels)) if self._labels else ()
+        return {
+            label: {
+                "frames": int(n_frames[k]),
+                "modes": {mode: metrics_of(sums[k]) for mode, sums in self._label_sums.items()} if n_frames[k] else {},
+            }
+            for k, label in enumerate(self._labels)
+        }
 
     def add(self, chosen: np.ndarray, forces: Mapping[str, np.ndarray]) -> None:
         """Count forces [B, 3] of every mode on the beads of frames."""
@@ -111,6 +128,9 @@ class ForceTally:
         for mode in self.modes:
             terms = metric_sums(forces[mode], reference)
             self.sums[mode][own] += np.stack([np.bincount(where, weights=column) for column in terms.T], axis=1)
+            if self._labels:
+                label = np.repeat(self._which[chosen], frames.beads.counts[chosen])
+                np.add.at(self._label_sums[mode], label, terms)
             if mode in self._block_squares:
                 np.add.at(self._block_squares[mode], block, terms[:, COLUMNS.index("squares")])
 
@@ -215,6 +235,7 @@ def evaluate_forces(
             name: {**_of_beads(tally, beads), "noise": (noise or {}).get(name)}
             for name, beads in zip(frames.names, own, strict=True)
         },
+        "per_source": tally.per_source(),
         "per_bead": {name: _per_bead(tally, beads) for name, beads in zip(frames.names, own, strict=True)},
     }
 

@@ -41,10 +41,20 @@ def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
         predictors["trained-prior"] = partial(alone, task.whole(trained))
     more = [mode for mode, wanted in (("trained-prior", task.space is not None), ("ml-only", model.has_ml)) if wanted]
     tally = ForceTally(sets.all()[-1], ["full", "prior-only", "zero", *more], task.whole_proteins)
+    if task.by_source is not None:
+        labels, which, _ = task.by_source[1]
+        tally.tell_apart(labels, which)
     for frames, forces in predictions(list(predictors.values()), tally.frames, task.shape):
         tally.add(frames, _modes(task, dict(zip(predictors, forces, strict=True))))
     split = "validation" if sets.test is None else "test"
-    return evaluate_forces(tally, split=split, seed=task.config.run.seed, noise=task.noise)
+    found = evaluate_forces(tally, split=split, seed=task.config.run.seed, noise=task.noise)
+    if task.by_source is not None:
+        labels, which, weight = task.by_source[0]
+        for k, label in enumerate(labels):
+            own = which == k
+            seen = {"frames": int(own.sum()), "weight": float(weight[own].mean()) if own.any() else None}
+            found["per_source"][label]["training"] = seen
+    return found
 
 
 def _modes(task: Task, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -45,6 +45,7 @@ from cgloop.train.files import Place
 from cgloop.train.loader import FrameSet, Shape, common_shape
 from cgloop.train.prior_space import PriorSpace
 from cgloop.train.sets import Sets, force_noise, holds_out_proteins, load_sets, weigh
+from cgloop.train.sources import labels_and_weights, tells_sources_apart, weigh_by_source
 from cgloop.train.step import ForceFunction
 from cgloop.train.trainer import Trainer
 from cgloop.units import thermal_energy
@@ -67,6 +68,8 @@ class Task:
         whole_proteins: whether no protein that is judged was trained on.
         noise: by protein, of a component of the mapped forces, kcal/mol/Å; None where it is not known.
         started: whether `params` are those of an earlier training.
+        by_source: labels and weights of the training frames (less decoys) and of those that are judged, see
+            `labels_and_weights`; None if the config does not tell sources apart.
         compiled: steps that are compiled already, for members of an ensemble.
         decoys: provenance of each decoy among the training frames, which come first.
     """
@@ -83,6 +86,7 @@ class Task:
     noise: dict[str, float | None]
     whole_proteins: bool = False
     started: bool = False
+    by_source: list[tuple[list[str], np.ndarray, np.ndarray]] | None = None
     compiled: dict[Any, Any] = field(default_factory=dict)
     decoys: list[dict[str, Any]] = field(default_factory=list)
 
@@ -158,6 +162,8 @@ def prepare_task(
     noise_A = config.train.position_noise_A
     sets = load_sets(reader, config.data.temperature_K, config.model.cutoff_A, mixed, noise_A, place)
     weigh(sets, config.train)
+    for frames in (sets.training, sets.validation):
+        weigh_by_source(frames, config.data, reader.manifest)
     shape = common_shape(sets.all(), config.train.eval_batch_size)
     forms, prior = read_prior(priors_yaml)
     fitted = _prior_alone(forms, prior, config.model.cutoff_A)
@@ -165,9 +171,9 @@ def prepare_task(
     space = PriorSpace.of(reader, config, forms, prior) if config.train.train_priors else None
     if model.has_prior and space is None:
         _subtract(fitted, f"{digest_file(priors_yaml)}, {config.model.cutoff_A} Å", sets, shape, place)
-    chosen: list[Decoys] = []
+    training, chosen = sets.training, list[Decoys]()
     if decoys and model.energy == "hybrid" and space is None:
-        training, bounds = sets.training, config.feedback.decoys
+        bounds = config.feedback.decoys
         chosen = gather(decoys, training.names, training.n_frames, bounds)
         together = with_decoys(training, chosen, bounds, config.model.cutoff_A, config.data.temperature_K)
         sets = replace(sets, training=together)
@@ -182,12 +188,18 @@ def prepare_task(
         "priors": digest_file(priors_yaml),
         "start": digest_file(start) if start else None,
     }
+    if any(source.weight != 1.0 for source in config.data.sources):
+        inputs["sources"] = [source.weight for source in config.data.sources]
     if chosen:
         inputs["decoys"] = [*map(digest_file, decoys), config.feedback.decoys.model_dump()]
+    by_source = None
+    if tells_sources_apart(config.data):
+        by_source = [labels_and_weights(frames, config.data, reader.manifest) for frames in (training, sets.all()[-1])]
     forces = jax.jit(_trained_forces(model, space))
     return Task(
         config, sets, shape, fitted, model, params, space, forces, digest_of(inputs),
         noise=force_noise(reader), whole_proteins=holds_out_proteins(reader), started=start is not None,
+        by_source=by_source,
         decoys=[entry for one in chosen for entry in one.describe()],
     )  # fmt: skip
 
