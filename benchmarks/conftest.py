@@ -1,46 +1,151 @@
-"""What the benchmarks share: chains to compute on, and the unit in which times are given."""
+"""What the benchmarks share: sizes, a record of what they find, chains to compute on, and a run that went through."""
 
-import time
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import yaml
 
+from cgloop.bench.record import (
+    Measurement,
+    accelerators,
+    start_record,
+    this_machine,
+    watched_load,
+    write_record,
+)
 from cgloop.config.model import AllegroConfig
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import build_model, init_params
 
-
-def interleaved(function, *, seconds: float = 8.0, rounds: int = 40) -> tuple[float, float]:
-    """Shortest times in seconds of `function()` and of one 1024³ float32 matrix product, measured in turns.
-
-    The shortest, because on a shared machine everything longer tells of the others.
-    """
-    a = jax.random.normal(jax.random.key(0), (1024, 1024))
-    multiply = jax.jit(jnp.matmul)
-    best = [np.inf, np.inf]
-    end = time.perf_counter() + seconds
-    for _ in range(rounds):
-        for i, call in enumerate((function, lambda: multiply(a, a))):
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            best[i] = min(best[i], time.perf_counter() - start)
-        if time.perf_counter() > end:
-            break
-    return best[0], best[1]
-
-
-MATMUL_FLOPS = 2 * 1024**3
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 ROWS: list[str] = []
 """Lines of the table that is printed at the end."""
 
+KEPT: dict[str, list[Measurement]] = {}
+"""What was found, by suite."""
+
+ROUNDS = {"small": 5, "full": 15}
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("cgloop benchmarks")
+    group.addoption("--bench-size", choices=("small", "full"), default="full", help="how much is measured")
+    group.addoption("--bench-out", type=Path, help="folder for a dated file of each suite")
+
+
+def pytest_generate_tests(metafunc):
+    """Parameters that depend on the size: `pytestmark = sized(name, small=…, full=…)`, or as a decorator."""
+    for mark in metafunc.definition.iter_markers("sized"):
+        names, values = mark.args[0], mark.kwargs[metafunc.config.getoption("--bench-size")]
+        metafunc.parametrize(names, values)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sized(names, small, full): parameters by --bench-size")
+
+
+@pytest.fixture(scope="session")
+def size(request) -> str:
+    """`small` or `full`."""
+    return request.config.getoption("--bench-size")
+
+
+@pytest.fixture
+def keep(request, benchmark):
+    """Put down what was found; nothing is kept where benchmarks are not enabled.
+
+    `keep(name, unit, values, better=…, facts=…, **settings)` keeps any values; `keep.times(name, function, **settings)`
+    measures a function with pytest-benchmark and keeps its seconds.
+    """
+    suite = request.module.__name__.rpartition("test_")[2]
+    chosen = ROUNDS[request.config.getoption("--bench-size")]
+
+    class Keep:
+        def __call__(self, name: str, unit: str, values: Sequence[float], better="lower", facts=None, **settings: Any):
+            if not benchmark.enabled:
+                return
+            new = Measurement(
+                name=f"{suite}/{name}", settings=settings, unit=unit, values=tuple(map(float, values)), better=better,
+                facts=facts or {}, load=tuple(found),
+            )  # fmt: skip
+            mine.append(new)
+            ROWS.append(f"{new.label}: {new.median:.4g} {unit}")
+
+        def times(self, name: str, function, facts=None, rounds: int = chosen, **settings: Any) -> list[float]:
+            """Seconds of each round."""
+            benchmark.pedantic(function, rounds=rounds, warmup_rounds=1, iterations=1)
+            values = list(benchmark.stats.stats.data) if benchmark.enabled else [1.0]
+            self(name, "s", values, facts=facts, **settings)
+            return values
+
+    found: list[Any] = []
+    mine: list[Measurement] = []
+    with watched_load() as load:
+        yield Keep()
+    # The load is known when the test is over.
+    KEPT.setdefault(suite, []).extend(one.model_copy(update={"load": tuple(load)}) for one in mine)
+
+
+def pytest_sessionfinish(session):
+    """Write a file of each suite."""
+    folder = session.config.getoption("--bench-out")
+    if folder is None or not KEPT:
+        return
+    chosen = session.config.getoption("--bench-size")
+    machine = this_machine(accelerators())
+    for suite, measurements in KEPT.items():
+        command = f"python -m pytest benchmarks/test_{suite}.py --benchmark-enable --bench-size {chosen}"
+        record = start_record(suite, command, {"size": chosen}, machine)
+        for one in measurements:
+            record = record.with_measurement(one)
+        write_record(folder / f"{date.today()}-{suite}.json", record)
+
 
 def pytest_terminal_summary(terminalreporter):
-    """Print what the benchmarks of the model found."""
+    """Print what was found."""
     if ROWS:
-        head = f"{'work':44s} {'edges':>6s} {'matmuls':>8s} {'ms':>9s} {'compile s':>9s} {'MB':>7s} {'peak':>5s}"
-        terminalreporter.write_line("\n".join(["", head, *ROWS]))
+        terminalreporter.write_line("\n".join(["", *ROWS]))
+
+
+RUN_SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "train": {"epochs": 12},
+        "md": {"replicas": 4, "nvt": {"length_ps": 30.0, "friction_per_ps": 2}, "nve": {"length_ps": 10.0}},
+    },
+    "full": {},
+}
+
+
+@pytest.fixture(scope="session")
+def finished_run(size, tmp_path_factory) -> Path:
+    """The directory of a run of the example that went through the whole loop: made short, or as it is."""
+    folder = tmp_path_factory.mktemp("run")
+    example = REPOSITORY / "examples" / "chignolin"
+    config = yaml.safe_load((example / "config.yaml").read_text(encoding="utf-8"))
+    config["data"]["sources"][0]["path"] = str(example / "mdcath_dataset_cln025.h5")
+    config["run"]["root"] = str(folder)
+    for section, values in RUN_SIZES[size].items():
+        config[section] = {**config.get(section, {}), **values}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    # As a user would run it: nothing that an earlier run compiled.
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cgloop.cli", "cycle", str(path)], env=environment, capture_output=True, text=True
+    )
+    # 0 pass, 3 fail, 4 inconclusive: the loop went through.
+    assert done.returncode in (0, 3, 4), done.stderr[-2000:]
+    return folder / config["run"]["name"]
 
 
 def compact_chain(n_beads: int, seed: int = 0) -> np.ndarray:

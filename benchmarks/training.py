@@ -61,8 +61,8 @@ def learner(preset, training):
     )
 
 
-def trainer(made, sets, folder, seed, epochs, **more):
-    config = TrainConfig(epochs=epochs, batch_size=BATCH, patience_epochs=epochs, checkpoint_every_s=1e9)
+def trainer(made, sets, folder, seed, epochs, batch_size=BATCH, **more):
+    config = TrainConfig(epochs=epochs, batch_size=batch_size, patience_epochs=epochs, checkpoint_every_s=1e9)
     return Trainer(
         made.forces, made.start(seed), *sets, config, evaluation_shape=sets[1].shape(64), seed=seed, folder=folder,
         fingerprint="benchmark", **more,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cgloop
-from cgloop import cli_ablate, cli_bundle, cli_data, cli_md, cli_train
+from cgloop import cli_ablate, cli_bench, cli_bundle, cli_data, cli_md, cli_train
 from cgloop.allocator import share_memory
 from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, Work, work_in_run
 from cgloop.errors import ExitCode, Interrupted, UserError
@@ -165,6 +165,7 @@ app.add_typer(cli_data.app, name="data", rich_help_panel=RUNS)
 cli_train.add_commands(app, MODELS)
 cli_ablate.add_commands(app, LOOP)
 app.add_typer(cli_bundle.app, name="bundle", rich_help_panel=MODELS)
+app.add_typer(cli_bench.app, name="bench", rich_help_panel=RUNS)
 
 
 def _version(wanted: bool) -> None:

@@ -24,9 +24,9 @@ FLOORS = [
     {"pipeline", "doctor"},
     {"submit"},
     {"cycle", "status"},
-    {"ablate"},
+    {"ablate", "bench"},
     {"cli_options"},
-    {"cli_bundle", "cli_data", "cli_md", "cli_train", "cli_ablate"},
+    {"cli_ablate", "cli_bench", "cli_bundle", "cli_data", "cli_md", "cli_train"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
