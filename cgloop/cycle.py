@@ -64,7 +64,7 @@ def run_cycles(config: Config, run: RunDirectory, *, take_over: bool = False) ->
         run.event("loop-end", reason=ended, cycles=len(rows))
         lines = _closing_lines(run, verdict, page)
         if config.cycles > 1:
-            lines = (*lines, f"loop     ended because {ended}  (side by side: {run.path / 'cycles.json'})")
+            lines = (f"loop     ended because {ended}  (side by side: {run.path / 'cycles.json'})", *lines)
         return Outcome(EXIT_CODES[verdict["verdict"]], lines)
 
 

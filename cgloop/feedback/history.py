@@ -36,6 +36,9 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
     plan = plans[-1]
     verdict, forces = read_json(folder / "verdict.json"), read_json(folder / "train" / "forces.json")
     feedback, trained = read_json(folder / "feedback" / "feedback.json"), read_json(folder / "train" / "summary.json")
+    if read_json(folder / "parity" / "parity.json").get("verdict") != "pass":
+        # No MD was run with this model; what lies there is of an earlier one.
+        feedback = {}
     checks = verdict.get("checks") or []
     survival = _survival(checks)
     required = [check for check in checks if check.get("required")]
