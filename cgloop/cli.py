@@ -117,7 +117,9 @@ def submit(
 
 
 @app.command(rich_help_panel=RUNS)
-def report(target: Target) -> None:
+def report(
+    target: Target, pdf: Annotated[bool, typer.Option("--pdf", help="print it to a PDF, too; needs Chromium")] = False
+) -> None:
     """Write the HTML page of a run from whatever is there."""
     from cgloop.cycle import report as write
     from cgloop.rundir import read_run
@@ -125,7 +127,12 @@ def report(target: Target) -> None:
     _, run = read_run(target)
     if not run.path.is_dir():
         raise UserError("this run has not been started", where=run.path, remedy=f"run `cgloop cycle {target}`")
-    typer.echo(write(run))
+    page = write(run)
+    typer.echo(page)
+    if pdf:
+        from cgloop.report.pdf import write_pdf
+
+        typer.echo(write_pdf(page))
 
 
 @app.command(rich_help_panel=RUNS)

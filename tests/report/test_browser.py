@@ -6,6 +6,7 @@ import time
 import pytest
 
 from cgloop.report.page import write_report
+from cgloop.report.pdf import write_pdf
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -249,3 +250,13 @@ def test_prints_on_paper_with_nothing_folded_and_plots_at_its_width(passing):
     assert asked["background"] == "rgb(255, 255, 255)"
     assert asked["widest"] <= 680
     assert page.evaluate("document.querySelectorAll('details:not([open])').length") > 0  # folded again
+
+
+def test_report_is_printed_to_a_file_beside_the_page(passing_run):
+    page = write_report(passing_run)
+    paper = write_pdf(page)
+    assert paper == page.with_name("report.pdf")
+    text = paper.read_bytes()
+    assert text.startswith(b"%PDF")
+    assert 4 < text.count(b"/Type /Page\n") < 40
+    assert [path.name for path in passing_run.glob(".report-pdf-*")] == []

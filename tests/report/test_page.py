@@ -294,3 +294,24 @@ def test_of_several_proteins_the_tiles_show_the_worst(tmp_path):
     assert "short: worst of 3 proteins" in shown["Energy drift"]["unit"]
     assert shown["Survival"]["value"] == "3 of 4"
     assert shown["Survival"]["context"] == "0.35 of 0.4 ns"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [(None, "no Chromium or Chrome was found on the path"), ("echo broken display >&2; exit 1", "broken display")],
+)
+def test_without_a_browser_that_prints_there_is_a_clear_message(script, words, tmp_path, monkeypatch):
+    from cgloop.errors import UserError
+    from cgloop.report.pdf import write_pdf
+
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    if script:
+        (folder / "chromium").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "chromium").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    (tmp_path / "report.html").write_text("<p>")
+    with pytest.raises(UserError, match=words) as caught:
+        write_pdf(tmp_path / "report.html")
+    assert "any browser and print it" in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "report.html"]
