@@ -11,9 +11,6 @@ from cgloop.feedback.reference import Coverage
 from cgloop.train.decoys import distinct
 from cgloop.validate.geometry import pair_distances
 
-MOST_LOOKED_AT = 500
-"""Frames of one replica and stage, at most, evenly spaced, that are looked at."""
-
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -87,15 +84,13 @@ def select_decoys(
     rows: list[tuple[int, int, int]] = []
     frames, masks = [], []
     for number, one in enumerate(candidates):
-        n = len(one.positions)
-        looked_at = np.unique(np.linspace(0, n - 1, MOST_LOOKED_AT).astype(int)) if n else np.zeros(0, int)
-        mask = mask_of(one.positions[looked_at], coverage, config.margin_A, cutoff_A)
+        mask = mask_of(one.positions, coverage, config.margin_A, cutoff_A)
         outside = np.flatnonzero(mask.any(axis=1))
         order = outside[_first_then_even(len(outside))]
-        own = order[distinct(one.positions[looked_at[order]].astype(float), config.min_rmsd_A, config.per_replica)]
+        own = order[distinct(one.positions[order].astype(float), config.min_rmsd_A, config.per_replica)]
         for turn, k in enumerate(own):
-            rows.append((turn, number, int(looked_at[k])))
-            frames.append(one.positions[looked_at[k]])
+            rows.append((turn, number, int(k)))
+            frames.append(one.positions[k])
             masks.append(mask[k])
     n = coverage.n_beads
     every = np.array(frames, np.float32).reshape(-1, n, 3)

@@ -33,6 +33,7 @@ class Plan:
         rejected: remedies that did not help in any cycle so far.
         decoys: cycles whose decoys are used.
         decoys_dropped: why decoys are no longer used; empty while they are.
+        decoys_wait: why they are not used in this cycle, but may be in the next.
     """
 
     cycle: int
@@ -46,6 +47,7 @@ class Plan:
     rejected: list[str] = field(default_factory=list)
     decoys: list[int] = field(default_factory=list)
     decoys_dropped: str = ""
+    decoys_wait: str = ""
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -137,7 +139,12 @@ def plan_next(config: Config, plans: Sequence[Plan], rows: Sequence[dict[str, An
     start, why = _start(config, plan, plans[parameters], parameters)
     usable = _decoys_usable(plan.apply(config)) and not dropped
     decoys = [one["cycle"] for one in rows if one["decoys"]["found"]] if usable else []
-    return Plan(**{**asdict(plan), "start": start, "start_reason": why, "decoys": decoys})
+    wait = ""
+    if decoys and not same_model(config, plan, plans[base]):
+        # Whether decoys raise the force error shows only beside the same model without them.
+        decoys, wait = [], f"the model is another than that of cycle {base}: first its force error without decoys"
+    more = {"start": start, "start_reason": why, "decoys": decoys, "decoys_wait": wait}
+    return Plan(**{**asdict(plan), **more})
 
 
 def forces_worse(plan: Plan, row: dict[str, Any]) -> str:

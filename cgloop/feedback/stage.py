@@ -34,6 +34,8 @@ log = logging.getLogger("cgloop.feedback")
 
 SCHEMA_VERSION = 2
 STAGES = ("minimize", "nvt", "nve")
+MOST_LOOKED_AT = 200
+"""Frames of a replica's trajectory, at most, evenly spaced: more are hardly independent, and all of them are held."""
 
 
 def feedback_stage(
@@ -270,8 +272,9 @@ def _trajectories(work: _Work, folder: Path, stage: str, known: Distribution) ->
             if not path.is_file():
                 continue
             positions = read_dcd(path, known.coverage.n_beads)
-            steps = first + every * np.arange(1, len(positions) + 1)
-            ran.append((Candidates(stage, replica, steps, positions, "outside the training data"), well))
+            rows = np.unique(np.linspace(0, len(positions) - 1, MOST_LOOKED_AT).astype(int))[: len(positions)]
+            steps = first + every * (rows + 1)
+            ran.append((Candidates(stage, replica, steps, positions[rows], "outside the training data"), well))
     except (OSError, ValueError) as error:
         raise UserError(f"damaged: {error}", where=folder, remedy="run `cgloop md` again") from None
     return ran
@@ -286,9 +289,11 @@ def _unusual(
     found: _Found,
 ) -> None:
     listed = unusual_frames(survivors, known.coverage, work.config.feedback.near_misses, disagreement)
-    where = {(one.stage, one.replica): one.positions for one in survivors}
+    where = {
+        (one.stage, one.replica, int(step)): one.positions[k] for one in survivors for k, step in enumerate(one.steps)
+    }
     for entry in listed:
-        frame = where[entry["stage"], entry["replica"]][entry["frame"]].astype(float)
+        frame = where[entry["stage"], entry["replica"], entry["step"]].astype(float)
         found.unusual.append({"protein": system.name, **entry})
         if np.isfinite(frame).all():
             origin = {key: entry[key] for key in ("stage", "replica", "step")}

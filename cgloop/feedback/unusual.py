@@ -14,9 +14,6 @@ Disagreement = Callable[[np.ndarray], np.ndarray]
 """Frames [F, N, 3] Å to the root mean square over beads of the members' disagreement, [F], as a multiple of that on
 validation frames."""
 
-MOST_LOOKED_AT = 200
-"""Frames of a replica, evenly spaced."""
-
 
 def unusual_frames(
     survivors: Sequence[Candidates], coverage: Coverage, config: NearMissConfig, disagreement: Disagreement | None
@@ -30,16 +27,15 @@ def unusual_frames(
         disagreement: of an ensemble, if there is one.
 
     Returns:
-        `{stage, replica, frame, step, outside_A, disagreement, reason}`; `frame` is the row of the trajectory.
+        `{stage, replica, step, outside_A, disagreement, reason}`.
     """
     found: list[dict[str, Any]] = []
     for one in survivors:
         if not len(one.positions):
             continue
-        rows = np.unique(np.linspace(0, len(one.positions) - 1, MOST_LOOKED_AT).astype(int))
-        frames = one.positions[rows]
+        frames = one.positions
         outside = np.nan_to_num(coverage.outside(frames), nan=np.inf)
-        ratio = np.zeros(len(rows)) if disagreement is None else np.nan_to_num(disagreement(frames), nan=np.inf)
+        ratio = np.zeros(len(frames)) if disagreement is None else np.nan_to_num(disagreement(frames), nan=np.inf)
         badness = np.maximum(outside / config.outside_A, ratio / config.disagreement)
         k = int(np.argmax(badness))
         if badness[k] < 1.0:
@@ -53,8 +49,7 @@ def unusual_frames(
             {
                 "stage": one.stage,
                 "replica": one.replica,
-                "frame": int(rows[k]),
-                "step": int(one.steps[rows[k]]),
+                "step": int(one.steps[k]),
                 "outside_A": float(outside[k]),
                 "disagreement": float(ratio[k]) if disagreement is not None else None,
                 "reason": " and ".join(reasons),

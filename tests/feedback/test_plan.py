@@ -125,10 +125,13 @@ def test_another_model_starts_anew():
     assert plans[1].tried == "add-prior"
     assert plans[1].start is None
     assert "the model is another" in plans[1].start_reason
-    # From there it goes on; decoys are used from the first cycle with a prior on.
-    assert plans[1].decoys == [0]
-    plans, _ = history(config_of("ml-only"), 0.0, 0.9)
+    # From there it goes on; decoys are used when there is an error without them to compare with.
+    assert plans[1].decoys == []
+    assert "the model is another" in plans[1].decoys_wait
+    plans, _ = history(config_of("ml-only", allow=["add-prior", "longer-training"]), 0.0, 0.9)
     assert plans[2].start == 1
+    assert plans[2].decoys == [0, 1]
+    assert plans[2].decoys_wait == ""
     plans, _ = history(config_of("ml-only", allow=[]), 0.0)
     assert plans[1].decoys == []
     plans, _ = history(config_of(start="anew"), 0.0)
@@ -149,7 +152,8 @@ def test_decoys_are_dropped_when_the_force_error_rises_beyond_its_error(rise, dr
 
 
 def test_another_model_says_nothing_about_decoys():
-    plans, _ = history(config_of(), 0.1, {"survival": 0.9, "rise": (0.3, 0.1), "comparable": False})
+    config = config_of(allow=["longer-training"])
+    plans, _ = history(config, 0.1, {"survival": 0.9, "rise": (0.3, 0.1), "comparable": False})
     assert plans[2].decoys == [0, 1]
     config = config_of("ml-only", allow=["add-prior", "longer-training"])
     plans, _ = history(config, 0.0, 0.9)
