@@ -20,7 +20,7 @@ import numpy as np
 from cgloop.config import Config, load_config
 from cgloop.errors import UserError
 from cgloop.executors.launch import run_task
-from cgloop.executors.world import World
+from cgloop.executors.world import World, launched
 from cgloop.stages import write_json
 from cgloop.units import FS_PER_NS, FS_PER_PS
 
@@ -78,10 +78,12 @@ def _measure(task: PointTask, world: World) -> None:
     config = load_config(Path(task.config_file))
     found = (measure_training if task.what == "train" else measure_md)(task, config, world)
     if world.is_primary:
-        shared = jax.devices()[0].platform == "cpu" and (
-            jax.local_device_count() > 1 or (world.size > 1 and jax.process_count() == world.size)
-        )
-        found |= {"devices": jax.device_count(), "processes": world.size, "virtual": bool(shared)}
+        launch = launched()
+        neighbours = launch.local_size if launch.by == "srun" else launch.size
+        virtual = jax.devices()[0].platform == "cpu" and (jax.local_device_count() > 1 or neighbours > 1)
+        # MD has a process for each device that it uses.
+        devices = world.size if task.what == "md" else jax.device_count()
+        found |= {"devices": devices, "processes": world.size, "virtual": virtual}
         write_json(Path(task.out), {**found, "accelerators": list(accelerators())})
 
 

@@ -134,7 +134,7 @@ def measure_scaling(
         folder.mkdir(exist_ok=True)
         write_config(config, folder / "config.yaml")
         place = _Place(config, run, asked, folder)
-        record = _opened(out, _fresh(config, asked, made_by))
+        record = opened_record(out, _fresh(config, asked, made_by))
         # Where both are asked for, weak scaling begins with the point that strong scaling begins with.
         both = {"strong", "weak"} <= set(asked.modes)
         first = min(asked.devices)
@@ -165,7 +165,7 @@ def _fresh(config: Config, asked: Asked, made_by: str) -> Record:
     return start_record("scaling", made_by, plain, this_machine())
 
 
-def _opened(out: Path, fresh: Record) -> Record:
+def opened_record(out: Path, fresh: Record) -> Record:
     """What is there already, if it is of the same things."""
     if not out.exists():
         return fresh
