@@ -86,7 +86,8 @@ def read_run(target: Path, overrides: tuple[str, ...] = ()) -> tuple[Config, Run
 
 
 def find_params(place: Path) -> Path:
-    """The params.safetensors that `place` means: itself, that of a bundle or stage, or of the newest cycle of a run.
+    """The params.safetensors that `place` means: itself, or that of a bundle, a stage, a `deploy` folder, or the newest
+    cycle of a run.
 
     Raises:
         UserError: there is none.
@@ -95,7 +96,7 @@ def find_params(place: Path) -> Path:
     if place.is_file():
         return place
     newest = sorted(place.glob("cycle_[0-9][0-9][0-9]/train/params.safetensors"))
-    for path in (place / "params.safetensors", *reversed(newest)):
+    for path in (place / "params.safetensors", place / "bundle" / "params.safetensors", *reversed(newest)):
         if path.is_file():
             return path
     raise UserError("no trained parameters here", where=place, remedy="give a run after `cgloop train`, or a bundle")

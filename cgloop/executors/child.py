@@ -9,6 +9,7 @@ A child that is killed, aborts or runs out of memory takes nobody with it: `Ende
 leader is gone stops by itself.
 """
 
+import ctypes
 import json
 import logging
 import os
@@ -34,8 +35,13 @@ log = logging.getLogger("cgloop.executors")
 OUTCOME, LOG, VERBOSITY = "CGLOOP_OUTCOME_FILE", "CGLOOP_LOG_FILE", "CGLOOP_VERBOSITY"
 """Variables that tell a process where to write how it ended, if not well, and its log, and how much to say."""
 
+LEADER = "CGLOOP_LEADER_PID"
+"""Variable that tells a process who leads it."""
+
 _MPI_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_", "HYDRA_", "MPIR_")
 _LAST_WORDS = 2000
+_ALONE = "the process that led is gone"
+_PR_SET_PDEATHSIG = 1
 _STDERR = "CGLOOP_STDERR_FILE"
 
 
@@ -91,7 +97,7 @@ class Child:
         self._stderr = folder / "log.stderr"
         self._outcome.unlink(missing_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_MPI_PREFIXES)}
-        inherited |= {OUTCOME: str(self._outcome.resolve()), VERBOSITY: str(verbosity())}
+        inherited |= {OUTCOME: str(self._outcome.resolve()), VERBOSITY: str(verbosity()), LEADER: str(os.getpid())}
         if log_file is not None:
             inherited[LOG] = str(log_file.resolve())
         if plain:
@@ -174,10 +180,9 @@ def work_as_child(work: Callable[[], object]) -> int:
     setup_logging(int(os.environ.get(VERBOSITY, "0")))
     if LOG in os.environ:
         log_to_file(Path(os.environ[LOG]))
-    if OUTCOME in os.environ:
-        threading.Thread(target=_stop_when_alone, args=(os.getppid(),), daemon=True).start()
     with stop_on_signals():
         try:
+            _follow_leader()
             work()
             return ExitCode.PASS
         except (Interrupted, KeyboardInterrupt) as error:
@@ -204,10 +209,29 @@ def _keep_native_stderr() -> None:
     os.close(file)
 
 
-def _stop_when_alone(parent: int) -> None:
-    while os.getppid() == parent:
+def _follow_leader() -> None:
+    """Ask for a stop as soon as the process that leads is gone, or if it is gone already.
+
+    On Linux the kernel sends us SIGUSR1 then. A thread looks after it as well: elsewhere it is all there is.
+    """
+    if LEADER not in os.environ:
+        return
+    leader = int(os.environ[LEADER])
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+    try:
+        threading.Thread(target=_stop_when_alone, args=(leader,), daemon=True).start()
+    except RuntimeError as error:  # no thread left for us
+        log.debug("nobody looks whether the process that leads is there: %s", error)
+        if os.getppid() != leader:
+            request_stop(_ALONE)
+
+
+def _stop_when_alone(leader: int) -> None:
+    while os.getppid() == leader:
         time.sleep(0.5)
-    request_stop("the process that led is gone")
+    request_stop(_ALONE)
 
 
 def _tell(outcome: dict[str, str | None], line: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
+from jax.extend.backend import get_backend
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -193,8 +194,14 @@ def _describe_module(
 
 
 def platform_here() -> str:
-    """The platform that JAX computes on in this process, as bundles call it."""
-    return {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    """The platform that JAX computes on in this process, as bundles call it.
+
+    JAX says `gpu` of ROCm, too, which a module for CUDA is not for.
+    """
+    found = jax.default_backend()
+    if found != "gpu":
+        return found
+    return "rocm" if "rocm" in get_backend().platform_version.lower() else "cuda"
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -112,7 +112,9 @@ class CrashWriter:
     source: ModelSource | None = None
     failures: dict[int, str] = field(default_factory=dict)
 
-    def write(self, replica: int, violation: Violation, history: dict[str, np.ndarray]) -> Path | None:
+    def write(
+        self, replica: int, violation: Violation, history: dict[str, np.ndarray], room: int | None = None
+    ) -> Path | None:
         """Write what is known of a replica that broke a limit.
 
         A record that cannot be written, because a disk is full, must not end the run of the other replicas: that is
@@ -122,6 +124,7 @@ class CrashWriter:
             replica: id, which names the files.
             violation: the limit and its value.
             history: of `Recorder.history`; its last entry is the step at which the limit was broken.
+            room: for directed pairs of a replica, which decides the rounding; default: what there was at the start.
 
         Returns:
             The HDF5 file; None if it could not be written.
@@ -129,7 +132,7 @@ class CrashWriter:
         path = self.folder / f"crash_{replica:03d}.h5"
         try:
             beads = self._offending(violation, history)
-            self._write_record(path, replica, violation, beads, history)
+            self._write_record(path, replica, violation, beads, history, room)
             self._write_frames(path, replica, beads, history)
         except (OSError, RuntimeError) as error:
             self.failures[replica] = str(error)
@@ -152,8 +155,9 @@ class CrashWriter:
         )
 
     def _write_record(
-        self, path: Path, replica: int, violation: Violation, beads: np.ndarray, history: dict[str, np.ndarray]
-    ) -> None:
+        self, path: Path, replica: int, violation: Violation, beads: np.ndarray, history: dict[str, np.ndarray],
+        room: int | None,
+    ) -> None:  # fmt: skip
         system, step = self.system, int(history["step"][-1])
         by_term = self._split(history["positions"])
         datasets = {
@@ -186,7 +190,7 @@ class CrashWriter:
             "temperature_K": self.temperature_K,
             "term_names": list(TERM_NAMES),
             "precision": "positions and velocities float64; forces float32, as the model computes them",
-            **self._how_to_repeat(),
+            **self._how_to_repeat(room),
         }
         write_datasets(path, datasets, attributes)
 
@@ -198,7 +202,7 @@ class CrashWriter:
             return {}
         return {"term_forces": forces[-1], "frame_term_forces": forces}
 
-    def _how_to_repeat(self) -> dict[str, Any]:
+    def _how_to_repeat(self, room: int | None) -> dict[str, Any]:
         described: dict[str, Any] = {"versions": json.dumps(machine_versions())}
         if self.recipe is not None:
             recipe = asdict(self.recipe)
@@ -215,7 +219,7 @@ class CrashWriter:
                 "bundle": self._place_of(self.source.bundle),
                 "bundle_digest": digest_file(self.source.bundle / MANIFEST),
                 "skin_A": self.source.skin_A,
-                "edges_per_replica": self.source.edges_per_replica,
+                "edges_per_replica": room or self.source.edges_per_replica,
             }
         return described
 

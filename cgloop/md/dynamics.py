@@ -293,7 +293,8 @@ class _Run:
             self._subject.system.name, self._plan.stage, replica, violation.limit, violation.value,
             violation.threshold,
         )  # fmt: skip
-        self._crash_writer.write(replica, violation, self._recorder.history(violation.row))
+        room = getattr(self._evaluate, "capacity", None)
+        self._crash_writer.write(replica, violation, self._recorder.history(violation.row), room)
 
     def _save(self, coupling: Coupling, moment: Moment) -> None:
         parts = {"coupling": coupling.state(), "monitor": self._monitor.state()}

@@ -180,6 +180,13 @@ def test_inferred_energies_and_forces_are_those_of_single_frames(run, single, tm
         assert file.attrs["params_sha256"] == digest_file(find_params(run))
 
 
+def test_parameters_are_found_in_a_deployed_model(tmp_path):
+    (tmp_path / "deploy" / "bundle").mkdir(parents=True)
+    file = tmp_path / "deploy" / "bundle" / "params.safetensors"
+    file.touch()
+    assert find_params(tmp_path / "deploy") == find_params(file.parent) == file
+
+
 def test_a_trajectory_gives_the_same(run, single, tmp_path):
     import MDAnalysis
 

@@ -1,6 +1,9 @@
 """Whatever a child does, its end is known."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +38,21 @@ def test_a_child_that_refuses_tells_why(tmp_path):
     assert ended.how == "refused"
     assert ended.error is not None
     assert str(ended.error.where).endswith("none.yaml")
+
+
+@pytest.mark.parametrize("how", [(), ("threadless",)])
+def test_a_child_does_not_outlive_a_leader_that_was_killed(tmp_path, how):
+    """SIGKILL leaves a leader no time to say anything; also where the child cannot have a thread that watches it."""
+    leader = subprocess.Popen([sys.executable, "-m", "tests.executors.patient", "lead", str(tmp_path), *how])
+    wait_for(lambda: (tmp_path / "alive").is_file())
+    child = int((tmp_path / "pid").read_text())
+    leader.kill()
+    leader.wait()
+    wait_for(lambda: not Path(f"/proc/{child}").is_dir() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2])
+
+
+def wait_for(true, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -8,6 +8,7 @@ import tempfile
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -193,10 +194,12 @@ def test_no_module_for_this_platform(copy):
 
 def test_platforms_are_called_as_in_bundles(monkeypatch):
     found = {}
-    for backend in ("cpu", "gpu", "tpu"):
+    for backend, said in (("cpu", "cpu"), ("gpu", "PJRT C API\ncuda 12090"), ("gpu", "PJRT C API\nrocm 60400")):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        found[backend] = platform_here()
-    assert found == {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
+        described = SimpleNamespace(platform_version=said)
+        monkeypatch.setattr("cgloop.export.bundle.get_backend", lambda described=described: described)
+        found[said.split()[-2:][0]] = platform_here()
+    assert found == {"cpu": "cpu", "cuda": "cuda", "rocm": "rocm"}
 
 
 def test_modules_in_each_other_s_place(copy):

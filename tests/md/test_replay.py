@@ -1,6 +1,8 @@
 """A crash is run again: to the bit where nothing is changed, and honestly where something is."""
 
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -14,7 +16,7 @@ from cgloop import cli_md
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import UserError
 from cgloop.export.bundle import load_bundle
-from cgloop.md.evaluate import compile_model
+from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.md.job import Job, make_subject, run_job
 from cgloop.md.replay import PRIOR_ONLY, replay_crash, replay_lines
 from tests.md.model_worlds import config, protein, write_world
@@ -25,7 +27,7 @@ SHORT = {"nvt": {"length_ps": 0.6, "equilibration_ps": 0}, "nve": {"length_ps": 
 FRAMES = 40
 
 
-def run_replicas(world, run, settings):
+def run_replicas(world, run, settings, room=None):
     """The stages of the replicas of `helix` as a job leaves them, below a run with the bundle, in their final place."""
     shutil.copytree(world["export"], run / "export")
     # Worked on under other names and moved at the end, as stages are.
@@ -34,7 +36,14 @@ def run_replicas(world, run, settings):
     draft.mkdir(parents=True)
     bundle = load_bundle(run / "export")
     compiled = compile_model(bundle.function, bundle.cutoff_A)
-    run_job(settings, make_subject(settings, bundle, compiled, DatasetReader.open(world["prep"]), job), draft)
+    subject = make_subject(settings, bundle, compiled, DatasetReader.open(world["prep"]), job)
+    if room is not None:
+        subject = replace(
+            subject,
+            new_evaluator=partial(ModelEvaluator, compiled, subject.system, settings.md.skin_A, room, at_once=1),
+            source=replace(subject.source, edges_per_replica=room),
+        )
+    run_job(settings, bundle, subject, draft)
     (run / "md").mkdir()
     draft.rename(run / "md" / "helix")
     return run
@@ -91,6 +100,17 @@ def test_energy_conserving_steps_are_run_again(prior_world, tmp_path):
     latest = max(replays, key=lambda replay: replay.history["step"][-1])
     assert len(latest.history["step"]) == 200
     assert latest.history["step"][0] > 0
+
+
+def test_the_room_for_pairs_is_that_at_the_crash(prior_world, tmp_path):
+    """It was far too little at first, and grew."""
+    settings = config(monitors={"max_force": 20.5}, crash_frames=FRAMES, **SHORT)
+    paths = crashes(run_replicas(prior_world, tmp_path / "run", settings, room=4))
+    assert paths
+    for path in paths:
+        with h5py.File(path) as file:
+            assert file.attrs["edges_per_replica"] > 40
+        assert replay_crash(path).same
 
 
 def test_fewer_frames(again):
