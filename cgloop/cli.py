@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cgloop
-from cgloop import cli_ablate, cli_bench, cli_bundle, cli_data, cli_md, cli_train
+from cgloop import cli_ablate, cli_bench, cli_bundle, cli_data, cli_md, cli_train, cli_validate
 from cgloop.allocator import share_memory
 from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, Work, work_in_run
 from cgloop.errors import ExitCode, Interrupted, UserError
@@ -78,7 +78,6 @@ for _stage, _text in {
     "train": "Train the network by force matching on what the priors leave.",
     "export": "Write the model as a StableHLO bundle.",
     "parity": "Compare the exported artifact inside LAMMPS with the model in JAX.",
-    "validate": "Measure stability, drift, temperature and structure, with error bars.",
     "feedback": "Classify and describe every crash.",
 }.items():
     _loop_command(_stage, _text, partial(_up_to, _stage), STAGES)
@@ -167,6 +166,7 @@ def doctor() -> None:
     typer.echo(examine())
 
 
+app.command(rich_help_panel=STAGES)(cli_validate.validate)
 app.add_typer(cli_md.app, name="md", rich_help_panel=STAGES)
 app.add_typer(cli_data.app, name="data", rich_help_panel=RUNS)
 cli_train.add_commands(app, MODELS)

@@ -74,14 +74,19 @@ def power_control(other: list[Frames], other_temperature_K: float, target: Targe
 
     Returns:
         By check: `able`, the distances `values`, and the `limits` that at least one of them has to exceed. Checks that
-        cannot compare the two at all are not able.
+        cannot compare the two at all are not able, and have neither.
     """
     outcome = {}
     for spec in COMPARISONS:
         view = target.view(spec)
         if spec.check.name not in CONTROLLED or view.missing:
             continue
-        entry: dict[str, Any] = {"able": False, "other_temperature_K": other_temperature_K, "values": [], "limits": []}
+        entry: dict[str, Any] = {
+            "able": False,
+            "other_temperature_K": other_temperature_K,
+            "values": None,
+            "limits": None,
+        }
         outcome[spec.check.name] = entry
         sample, reference = sample_of(view, other, target.settings), target.sample(spec)
         try:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from cgloop.checks import Curve, Plot
+from cgloop.checks import CheckResult, Curve, Plot
 from cgloop.validate.observables import Protein
 
 BINS = 60
@@ -84,3 +85,12 @@ def bars_of_classes(
         ],
         ticks=[names[i] for i in shown],
     )
+
+
+def plots_of(checks: Sequence[CheckResult]) -> dict[str, dict[str, Any]]:
+    """What each check has to show, by check and subject."""
+    found: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        if check.plot is not None:
+            found.setdefault(check.check, {})[check.subject] = check.plot.to_json()
+    return found

@@ -17,6 +17,7 @@ from cgloop.progress import progress
 from cgloop.stages import write_json
 from cgloop.validate import artifact, nve, nvt, stability, transfer, uncertainty
 from cgloop.validate.family import FAMILIES
+from cgloop.validate.figures import plots_of
 from cgloop.validate.gate import SCHEMA_VERSION
 from cgloop.validate.inputs import inputs_of
 from cgloop.validate.known_bad import known_bad_control
@@ -107,19 +108,10 @@ def validate_run(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", metrics)
     plots = plot_data({name: measured[name].plots for name in names})
-    plots["checks"] = _plots_of(checks)
+    plots["checks"] = plots_of(checks)
     # Without indentation: this file is for the page, and ten times smaller that way.
     (out / "plots.json").write_text(json.dumps(plots, sort_keys=True) + "\n", encoding="utf-8")
     return metrics
-
-
-def _plots_of(checks: list[CheckResult]) -> dict[str, dict[str, Any]]:
-    """What each check has to show, by check and subject."""
-    found: dict[str, dict[str, Any]] = {}
-    for check in checks:
-        if check.plot is not None:
-            found.setdefault(check.check, {})[check.subject] = check.plot.to_json()
-    return found
 
 
 def _temperature(md: dict[str, Any], md_dir: Path) -> dict[str, Any]:

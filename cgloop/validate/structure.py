@@ -174,18 +174,17 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     """
     settings, check, view = target.settings, spec.check, target.view(spec)
 
-    def undecided(reason: str, needs: Needs) -> CheckResult:
-        return CheckResult(check.name, subject, None, 0.0, None, "inconclusive", reason, unit=check.unit,
-                           detail={"needs": needs} if needs else {})  # fmt: skip
+    def undecided(reason: str, detail: dict[str, Any]) -> CheckResult:
+        return CheckResult(check.name, subject, None, 0.0, None, "inconclusive", reason, unit=check.unit, detail=detail)
 
     if view.missing:
-        return undecided(view.missing, {})
+        return undecided(view.missing, {"not_applicable": True})
     theirs = target.sample(spec)
     mine = theirs if model is target.frames else sample_of(view, model, settings)
     try:
         metric = view.metric(mine, theirs)
     except NotComparable as why:
-        return undecided(str(why), why.needs)
+        return undecided(str(why), {"needs": why.needs} if why.needs else {"not_applicable": True})
     outcome = compare(mine, theirs, metric, view.measures, settings)
     if certain := view.certain(mine):
         outcome = replace(outcome, verdict="fail", reason=f"{outcome.reason.split(', but ')[0]}: {certain}", needs={})

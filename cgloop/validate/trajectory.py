@@ -1,6 +1,7 @@
-"""Reads what MD left: `observables.h5`, DCD trajectories, `topology.pdb`; the only file that imports MDAnalysis.
+"""Reads what MD left: `observables.h5`, DCD trajectories, `topology.pdb`.
 
-A record that is missing or damaged is no reason to stop: it is noted, and the checks that need it fail.
+With `universe` the only file that imports MDAnalysis. A record that is missing or damaged is no reason to stop: it is
+noted, and the checks that need it fail.
 """
 
 import json

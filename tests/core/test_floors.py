@@ -26,7 +26,7 @@ FLOORS = [
     {"cycle", "status"},
     {"ablate", "bench"},
     {"cli_options"},
-    {"cli_ablate", "cli_bench", "cli_bundle", "cli_data", "cli_md", "cli_train"},
+    {"cli_ablate", "cli_bench", "cli_bundle", "cli_data", "cli_md", "cli_train", "cli_validate"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
