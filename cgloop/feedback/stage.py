@@ -133,19 +133,11 @@ class _Work:
 
     def disagreement(self, system: System) -> Disagreement | None:
         """See `Disagreement`; None without an ensemble."""
-        if self.train_dir is None or not (self.train_dir / "ensemble.json").is_file():
+        if self.train_dir is None:
             return None
-        from cgloop.md.uncertainty import frame_variance, member_forces, read_summary
+        from cgloop.md.uncertainty import relative_disagreement
 
-        summary = read_summary(self.train_dir)
-        members, cutoff_A = member_forces(self.train_dir, summary["members"])
-        usual = summary["per_protein"].get(system.name, summary)["disagreement"]
-
-        def ratio(frames: np.ndarray) -> np.ndarray:
-            variance = frame_variance(members, system, frames, cutoff_A)
-            return np.sqrt(variance.mean(axis=1)) / usual if usual else np.full(len(frames), np.nan)
-
-        return ratio
+        return relative_disagreement(self.train_dir, system)
 
 
 def _one_protein(work: _Work, protein: str, found: _Found, cycle: int) -> None:

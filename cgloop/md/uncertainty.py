@@ -49,8 +49,8 @@ def write_uncertainty(train_dir: Path, systems: Mapping[str, System], out: Path)
     """
     if not (train_dir / "ensemble.json").is_file():
         return
-    trained = read_summary(train_dir)
-    members, cutoff_A = member_forces(train_dir, trained["members"])
+    trained = _read_summary(train_dir)
+    members, cutoff_A = _member_forces(train_dir, trained["members"])
     proteins = {}
     for name, system in systems.items():
         frames, replica = read_evenly(out / name / "nvt", system.n_beads, MOST_FRAMES)
@@ -70,6 +70,32 @@ def write_uncertainty(train_dir: Path, systems: Mapping[str, System], out: Path)
     write_json(out / "uncertainty.json", jsonable(result))
 
 
+def relative_disagreement(train_dir: Path, system: System) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Disagreement of an ensemble on single frames, as a multiple of that on validation frames of the protein.
+
+    Args:
+        train_dir: with the model, `ensemble/` and `ensemble.json`.
+        system: the protein; one that was not validated is compared with all that were.
+
+    Returns:
+        a function of frames [F, N, 3] Å that gives [F], the root mean square over beads and components relative to that
+        on validation frames (NaN if members agree there exactly); None if there is no ensemble.
+
+    Raises:
+        UserError: the ensemble is damaged.
+    """
+    if not (train_dir / "ensemble.json").is_file():
+        return None
+    trained = _read_summary(train_dir)
+    members, cutoff_A = _member_forces(train_dir, trained["members"])
+    usual = trained["per_protein"].get(system.name, trained)["disagreement"] or np.nan
+
+    def ratio(frames: np.ndarray) -> np.ndarray:
+        return np.sqrt(_variance(members, system, frames, cutoff_A).mean(axis=1)) / usual
+
+    return ratio
+
+
 def along_frames(
     members: Sequence[Forces], system: System, positions: np.ndarray, replica: np.ndarray, cutoff_A: float
 ) -> dict[str, Any]:
@@ -86,7 +112,7 @@ def along_frames(
         `n_frames`, and root mean squares in kcal/mol/Å: `disagreement` over everything (None without frames),
         `per_bead` [N], `per_residue_type`, and `per_replica` with the number of frames of each.
     """
-    variance = frame_variance(members, system, positions, cutoff_A)
+    variance = _variance(members, system, positions, cutoff_A)
     kinds = system.residue_type.astype(int)
 
     def rms(part: np.ndarray) -> float | None:
@@ -104,8 +130,8 @@ def along_frames(
     }
 
 
-def frame_variance(members: Sequence[Forces], system: System, positions: np.ndarray, cutoff_A: float) -> np.ndarray:
-    """[F, N], (kcal/mol/Å)²: see `variance_over_members`; all batches have one shape: members are compiled once."""
+def _variance(members: Sequence[Forces], system: System, positions: np.ndarray, cutoff_A: float) -> np.ndarray:
+    """[F, N], (kcal/mol/Å)²: see `variance_over_members`; batches have one shape, so that members are compiled once."""
     n_frames, n_beads = len(positions), system.n_beads
     size = min(FRAMES_AT_ONCE, n_frames)
     centred = positions - positions.mean(axis=1, keepdims=True, dtype=np.float64)
@@ -123,7 +149,7 @@ def frame_variance(members: Sequence[Forces], system: System, positions: np.ndar
     return found
 
 
-def member_forces(train_dir: Path, n_members: int) -> tuple[list[Forces], float]:
+def _member_forces(train_dir: Path, n_members: int) -> tuple[list[Forces], float]:
     """Compiled forces of the trained part of each member, the model's first, and the cutoff of their pair list.
 
     A prior that was trained, too, differs between members and counts.
@@ -147,7 +173,7 @@ def member_forces(train_dir: Path, n_members: int) -> tuple[list[Forces], float]
     return [partial(forces, one) for one in (first, *others)], model.cutoff_A
 
 
-def read_summary(train_dir: Path) -> dict[str, Any]:
+def _read_summary(train_dir: Path) -> dict[str, Any]:
     """Of `ensemble.json`: `members`, `disagreement` on validation frames and the same `per_protein`, kcal/mol/Å."""
     path = train_dir / "ensemble.json"
     try:

@@ -9,7 +9,7 @@ import pytest
 from cgloop.errors import UserError
 from cgloop.md.recorder import Clock
 from cgloop.md.trajectory import TrajectoryWriter, read_evenly
-from cgloop.md.uncertainty import along_frames, write_uncertainty
+from cgloop.md.uncertainty import along_frames, relative_disagreement, write_uncertainty
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import flatten_params, ml_forces
 from cgloop.residues import RESIDUES
@@ -136,6 +136,19 @@ def test_file_of_a_network_that_is_larger_by_a_tenth(ensemble, frames):
     assert found["ratio"] == pytest.approx(found["disagreement"] / 0.25)
     assert found["validation"] == {"proteins": "helix", "disagreement": 0.25}
     assert content["members"] == 2
+
+
+def test_disagreement_of_single_frames(ensemble, frames):
+    """Of a member whose forces are 1.1 times as large: 0.1 |F| / √2 of each frame, over the 0.25 of validation."""
+    model, params = small_model()
+    found = relative_disagreement(ensemble[0], system())(frames)
+    for frame, ratio in zip(frames[:3], found[:3], strict=True):
+        centred = (frame - frame.mean(axis=0)).astype(np.float32)
+        graph = build_graph(system().residue_type, system().linked, frame, CUTOFF_A)
+        forces = np.asarray(jax.jit(ml_forces, static_argnums=0)(model, params, centred, graph))
+        assert ratio == pytest.approx(0.1 / np.sqrt(2) * rms(forces) / 0.25, rel=1e-3)
+    (ensemble[0] / "ensemble.json").unlink()
+    assert relative_disagreement(ensemble[0], system()) is None
 
 
 def test_damaged_ensemble_is_one_clear_error(ensemble):
