@@ -12,6 +12,7 @@ from cgloop.checks import worst_of
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import ExitCode, Interrupted, UserError
+from cgloop.extension import extend, lengthened, significance, told
 from cgloop.feedback.plan import PLAN, Plan, plan_next, read_plan, why_to_stop, write_plan
 from cgloop.interrupt import check_stop
 from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, up_to
@@ -145,18 +146,26 @@ def collect_outbox(run: RunDirectory) -> None:
 
 def _one_cycle(context: Context) -> dict[str, Any]:
     require_known(context.config.gate.required)
+    require_known(context.config.gate.optional, "gate.optional")
     folder = context.run.cycle(context.cycle)
     folder.mkdir(parents=True, exist_ok=True)
     write_config(context.config, folder / "config.yaml")
     for stage, _ in _stages(context, PIPELINE):
         if stage.name == "prep":
             _require_proteins(context)
-    return _judge(context)
+    verdict = _judge(context)
+    while extend(context, verdict):
+        for _ in _stages(context, PIPELINE):
+            pass
+        verdict = _judge(context)
+    return verdict
 
 
 def _stages(context: Context, stages: Sequence[Stage]) -> Iterator[tuple[Stage, StageResult]]:
     """Bring these stages up to date, one after the other; none after a failed parity."""
     for stage in stages:
+        if stage.name == "md":
+            context = lengthened(context)
         yield stage, _run(context, stage)
         if stage.name == "parity" and not _parity_holds(context):
             log.error("the exported artifact and the model differ: no MD is run with it")
@@ -222,8 +231,13 @@ def _judge(context: Context) -> dict[str, Any]:
     manifest = read_json(context.folder("export") / "manifest.json")
     gate = context.config.gate
     verdict = judge(
-        metrics, gate.required, manifest.get("cautions") or [], optional=gate.optional, significance=gate.significance
+        metrics,
+        gate.required,
+        manifest.get("cautions") or [],
+        optional=gate.optional,
+        significance=significance(context.config),
     )
+    verdict = told(context, verdict)
     verdict["run"] = context.config.run.name
     verdict["cycle"] = context.cycle
     verdict["results"] = {

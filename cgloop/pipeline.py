@@ -98,7 +98,8 @@ def _prior_settings(config: Config) -> dict[str, Any]:
 
 def _md_settings(config: Config) -> dict[str, Any]:
     """The md section without what says only how work is done; scripts of the user's own by their content."""
-    md = config.md.model_dump(mode="json", exclude={"processes", "restart_every_ps", "lammps_inputs"})
+    only_how = {"processes", "restart_every_ps", "lammps_inputs", "extend", "max_extensions", "max_length_factor"}
+    md = config.md.model_dump(mode="json", exclude=only_how)
     if (folder := config.md.lammps_inputs) is not None:
         md["lammps_inputs"] = {path.name: digest_file(path) for path in sorted(folder.glob("*.in"))}
     if config.md.engine != "lmp":

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from cgloop.config import Config
 from cgloop.errors import UserError
+from cgloop.extension import lengthened
 from cgloop.pipeline import PIPELINE, Stage, context_of, stage_inputs
 from cgloop.rundir import RunDirectory
 from cgloop.stages import digest_of, read_record
@@ -47,7 +48,7 @@ def _stage_status(config: Config, run: RunDirectory, cycle: int, stage: Stage) -
 def _outdated(config: Config, run: RunDirectory, cycle: int, stage: Stage, inputs: dict[str, Any]) -> str:
     """Why the result no longer fits config or upstream; empty if it does."""
     try:
-        now = stage_inputs(context_of(config, run, cycle), stage)
+        now = stage_inputs(lengthened(context_of(config, run, cycle)), stage)
     except UserError as error:
         return str(error)
     return "" if digest_of(now) == digest_of(inputs) else "its inputs changed"

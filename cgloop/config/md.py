@@ -90,6 +90,11 @@ class MDConfig(Section):
     time_limit_minutes: float | None = Field(
         None, gt=0, description="wall time of one process; replicas that are not done by then have failed"
     )
+    extend: bool = Field(
+        False, description="go on with the dynamics where a longer run would decide an inconclusive verdict"
+    )
+    max_extensions: int = Field(3, ge=1, description="at most so often")
+    max_length_factor: float = Field(10.0, gt=1, description="at most so many times the length asked for")
     lammps_inputs: Path | None = Field(
         None, description="folder with scripts of your own, used instead of those of the same name that are shipped"
     )

@@ -22,7 +22,7 @@ FLOORS = [
     {"feedback"},
     {"report"},
     {"pipeline", "doctor"},
-    {"submit"},
+    {"submit", "extension"},
     {"cycle", "status"},
     {"ablate", "bench"},
     {"cli_options"},
