@@ -62,16 +62,39 @@ def _up_to(stage: str, config, run, **options):
     return run_to(config, run, stage, **options)
 
 
-def _gate(config, run, **options):
-    from cgloop.cycle import run_gate
-
-    return run_gate(config, run, **options)
-
-
 _loop_command(
     "cycle", "Run the whole loop: prep, priors, train, export, parity, md, validate, gate, report.", _whole_loop, LOOP
 )
-_loop_command("gate", "Judge the latest cycle; the exit code is the verdict.", _gate, LOOP)
+
+
+@app.command(rich_help_panel=LOOP)
+def gate(
+    target: Target,
+    require: Annotated[
+        str | None,
+        typer.Option(help="checks that decide, instead of the config's; the run keeps its verdict", metavar="CHECK,…"),
+    ] = None,
+    overrides: Overrides = None,
+    take_over: TakeOver = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge the latest cycle; the exit code is the verdict.
+
+    With `--require parity.forces,stability.survival` only these checks decide: a step for continuous integration.
+    """
+
+    def work(config, run, **options):
+        from cgloop.cycle import run_gate
+
+        return run_gate(config, run, **options)
+
+    required = [name.strip() for name in (require or "").split(",") if name.strip()]
+    if require is not None and not required:
+        raise UserError("names no check", where="--require", remedy="as in --require parity.forces,nve.drift")
+    work_in_run(work, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over, required=required)
+
+
 for _stage, _text in {
     "prep": "All-atom trajectories to CA beads with forces and splits.",
     "priors": "Fit bond, angle, dihedral and repulsion terms by Boltzmann inversion.",

@@ -83,11 +83,22 @@ def run_to(config: Config, run: RunDirectory, stage: str, *, take_over: bool = F
         return Outcome(ExitCode.PASS, (f"{stage}: {state}, see {done.folder}",))
 
 
-def run_gate(config: Config, run: RunDirectory, *, take_over: bool = False) -> Outcome:
-    """Bring the validation of the latest cycle up to date and judge it; the exit code is the verdict."""
+def run_gate(config: Config, run: RunDirectory, *, take_over: bool = False, required: Sequence[str] = ()) -> Outcome:
+    """Bring the validation of the latest cycle up to date and judge it; the exit code is the verdict.
+
+    With `required` these checks decide instead of those of the config. That is an answer and not the run's verdict:
+    `verdict.json`, the page and `deploy/` stay as they are.
+    """
+    require_known(required, "--require")
     with opened(config, run, take_over=take_over):
         context = context_of(config, run, max(run.cycles(), default=0))
         try:
+            if required:
+                for _ in _stages(context, PIPELINE):
+                    pass
+                verdict = _verdict_by(context, required)
+                words = f"verdict  {verdict['verdict'].upper()} by {', '.join(required)}: {verdict['summary']}"
+                return Outcome(EXIT_CODES[verdict["verdict"]], (*table(verdict), "", words))
             verdict = _one_cycle(context)
         except Interrupted as error:
             return _interrupted(run, error)
@@ -221,23 +232,24 @@ def _parity_holds(context: Context) -> bool:
     return read_json(context.folder("parity") / "parity.json").get("verdict") == "pass"
 
 
-def _judge(context: Context) -> dict[str, Any]:
-    """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
+def _verdict_by(context: Context, required: Sequence[str]) -> dict[str, Any]:
+    """What these checks say of a cycle whose stages are up to date; nothing is written."""
     if _parity_holds(context):
         metrics = read_json(context.folder("validate") / "metrics.json")
         metrics["engine"] = read_json(context.folder("md") / "md.json").get("engine")
     else:
         metrics = parity_metrics(context.folder("parity") / "parity.json")
     manifest = read_json(context.folder("export") / "manifest.json")
-    gate = context.config.gate
     verdict = judge(
-        metrics,
-        gate.required,
-        manifest.get("cautions") or [],
-        optional=gate.optional,
+        metrics, required, manifest.get("cautions") or [], optional=context.config.gate.optional,
         significance=significance(context.config),
-    )
-    verdict = told(context, verdict)
+    )  # fmt: skip
+    return told(context, verdict)
+
+
+def _judge(context: Context) -> dict[str, Any]:
+    """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
+    verdict = _verdict_by(context, context.config.gate.required)
     verdict["run"] = context.config.run.name
     verdict["cycle"] = context.cycle
     verdict["results"] = {

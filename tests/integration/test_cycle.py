@@ -52,6 +52,22 @@ def test_verdict_and_exit_code_agree(finished_run):
     assert (finished_run / "deploy").exists() == (verdict["verdict"] == "pass")
 
 
+def test_gate_can_be_asked_about_single_checks_and_leaves_the_verdict(copied_run):
+    before, deployed = (copied_run / "verdict.json").read_bytes(), (copied_run / "deploy").exists()
+    root = f"run.root={copied_run.parent}"
+    done = cgloop("gate", copied_run, "--require", "parity.forces, parity.energy", "--set", root)
+    assert done.returncode == ExitCode.PASS, done.stderr
+    *table, _, words = done.stdout.splitlines()
+    assert words == "verdict  PASS by parity.forces, parity.energy: All 2 required checks pass."
+    assert [line.split()[0] for line in table[1:3]] == ["pass", "pass"]
+    assert "(not required)" in done.stdout
+    assert (copied_run / "verdict.json").read_bytes() == before
+    assert (copied_run / "deploy").exists() == deployed
+    wrong = cgloop("gate", copied_run, "--require", "parity.force", "--set", root)
+    assert wrong.returncode == ExitCode.BAD_INPUT
+    assert "did you mean `parity.forces`" in wrong.stderr
+
+
 def test_every_required_check_was_judged(finished_run):
     verdict = json.loads((finished_run / "verdict.json").read_text())
     config = yaml.safe_load((finished_run / "config.yaml").read_text())

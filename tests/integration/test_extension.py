@@ -8,7 +8,7 @@ import pytest
 from cgloop.stages import digest_file
 from tests.integration.conftest import cgloop, events
 
-ONLY_TEMPERATURE = ("--set", "gate.required=[nvt.temperature]", "--set", "validate.min_effective_samples=1")
+ONLY_DRIFT = ("--set", "gate.required=[nve.drift]")
 
 
 @pytest.mark.slow
@@ -17,14 +17,14 @@ def test_an_extended_run_is_the_run_that_would_have_been_asked_for(finished_run,
     asked, extended = copies
     limits = ("md.extend=true", "md.max_extensions=1", "md.max_length_factor=1.5")
     more = [part for limit in limits for part in ("--set", limit)]
-    done = cgloop("cycle", extended, *ONLY_TEMPERATURE, *more, "--set", f"run.root={extended.parent}")
-    assert "The dynamics were extended once: NVT from 2 to 3 ps." in done.stdout, done.stdout + done.stderr
+    done = cgloop("cycle", extended, *ONLY_DRIFT, *more, "--set", f"run.root={extended.parent}")
+    assert "The dynamics were extended once: NVE from 2 to 3 ps." in done.stdout, done.stdout + done.stderr
     verdict = json.loads((extended / "verdict.json").read_text())
-    assert verdict["extensions"] == [{"lengths": [3.0, 2.0], "because": ["nvt.temperature"]}]
+    assert verdict["extensions"] == [{"lengths": [2.0, 3.0], "because": ["nve.drift"]}]
     assert [event["event"] for event in events(extended)].count("extended") == 1
 
-    cgloop("md", asked, "--set", "md.nvt.length_ps=3", "--set", f"run.root={asked.parent}")
-    folders = [next((run / "cycle_000" / "md").glob("*/nvt")) for run in copies]
+    cgloop("md", asked, "--set", "md.nve.length_ps=3", "--set", f"run.root={asked.parent}")
+    folders = [next((run / "cycle_000" / "md").glob("*/nve")) for run in copies]
     for name in ("observables.h5", "replica_000.dcd", "replica_002.dcd"):
         assert digest_file(folders[0] / name) == digest_file(folders[1] / name)
 

@@ -10,11 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from cgloop.config.validate import REQUIRED
+from cgloop.data.dataset import DatasetReader
+from cgloop.validate import known_bad
 from cgloop.validate.gate import judge
+from cgloop.validate.reference import read_reference
+from cgloop.validate.registry import CHECKS
 from cgloop.validate.run import validate_run
-from tests.validate import builders
+from tests.validate import builders, synthetic
 from tests.validate.builders import FakeRun
 
 MIRROR = "structure.mirror"
@@ -113,6 +118,38 @@ def unfolded(run: FakeRun) -> None:
         replica.positions = replica.positions * np.float32(2.0)
 
 
+def turned_loop(run: FakeRun) -> None:
+    """The loop of the hairpin turned about its ends by 270°: no bond and no contact changes."""
+    axis = run.native[6] - run.native[3]
+    turn = Rotation.from_rotvec(1.5 * np.pi * axis / np.linalg.norm(axis))
+    for replica in run.nvt:
+        x = replica.positions.astype(float)
+        x[:, 4:6] = x[:, 3:4] + (x[:, 4:6] - x[:, 3:4]) @ turn.as_matrix().T
+        replica.positions = x.astype(np.float32)
+
+
+def strands_closer(run: FakeRun) -> None:
+    """The hairpin bent by 10° in its loop: no bond and no native contact changes, and three others form."""
+    bonds = np.diff(run.native, axis=0)
+    axis = np.cross(bonds[4], bonds[3])
+    turn = Rotation.from_rotvec(-np.radians(10.0) * axis / np.linalg.norm(axis))
+    for replica in run.nvt:
+        x = replica.positions.astype(float)
+        x[:, 5:] = x[:, 4:5] + (x[:, 5:] - x[:, 4:5]) @ turn.as_matrix().T
+        replica.positions = x.astype(np.float32)
+
+
+def bead_out_of_place(run: FakeRun) -> None:
+    """One bead 2 Å away from its partners across the strands: they are in reach, but no longer as in the native."""
+    partners = run.native[[6, 7, 8, 9]].mean(axis=0)
+    along = run.native[3] - run.native[1]
+    along /= np.linalg.norm(along)
+    away = run.native[2] - partners
+    away -= along * (along @ away)
+    for replica in run.nvt:
+        replica.positions[:, 2] += (2.0 * away / np.linalg.norm(away)).astype(np.float32)
+
+
 def wrong_force_in_lammps(run: FakeRun) -> None:
     run.parity["force"]["value"] = 1e-2
     run.parity["verdict"] = "fail"
@@ -154,6 +191,20 @@ BAD: list[tuple[Callable[[FakeRun], None], str]] = [
 ]
 CASES = list(dict.fromkeys(case for case, _ in BAD))
 
+ALONE: dict[str, tuple[str, Callable[[FakeRun], None]]] = {
+    "stability.survival": ("analytic", overlapping_beads),
+    "nvt.temperature": ("analytic", wrong_temperature),
+    "nve.drift": ("analytic", slow_heating_nve),
+    "structure.rmsd": ("analytic", turned_loop),
+    "structure.contacts": ("analytic", strands_closer),
+    "structure.q": ("analytic", bead_out_of_place),
+    MIRROR: ("real", mirror_image),
+    "parity.forces": ("analytic", wrong_force_in_lammps),
+    "parity.energy": ("analytic", wrong_energy_in_lammps),
+    "minimize.converged": ("analytic", minimiser_stuck),
+}
+"""For each check that decides, a bad run that no other check fails."""
+
 
 @pytest.fixture(scope="module", params=["analytic", "real"])
 def kind(request):
@@ -162,17 +213,17 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def outcomes(kind, chain, tmp_path_factory):
-    """The verdict on every case, each judged once."""
+    """Metrics and verdict of every case, each judged once."""
     judged = {}
-    for case in CASES:
+    for case in dict.fromkeys([*CASES, *(case for at, case in ALONE.values() if at == kind)]):
         run = sound_run(kind, chain)
         case(run)
-        judged[case] = run_and_judge(run, tmp_path_factory.mktemp(case.__name__) / "run")[1]
+        judged[case] = run_and_judge(run, tmp_path_factory.mktemp(case.__name__) / "run")
     return judged
 
 
-def test_sound_analytic_run_passes(chain, tmp_path):
-    metrics, judged = run_and_judge(sound_run("analytic", chain), tmp_path / "run")
+def test_sound_analytic_run_passes(sound):
+    _, _, metrics, judged = sound
     assert judged["verdict"] == "pass", judged["reasons"]
     assert {c["verdict"] for c in metrics["checks"]} == {"pass", "reported"}
 
@@ -189,15 +240,79 @@ def test_sound_run_of_real_frames_is_honestly_inconclusive(chain, tmp_path):
     assert "a longer reference" in judged["summary"]
 
 
+def test_sound_run_about_a_chain_that_bends_passes(example_h5, tmp_path):
+    lengths = synthetic.Lengths(nvt_ps=400.0, nve_ps=50.0)
+    run = synthetic.healthy_run(*synthetic.real_chain(example_h5), seed=1, lengths=lengths)
+    judged = synthetic.gate_of(run, lengths, tmp_path / "run", [*REQUIRED, MIRROR])
+    assert judged["verdict"] == "pass", judged["reasons"]
+
+
+def test_frames_of_real_dynamics_pass_where_they_do_not_move(chain, tmp_path):
+    """The one stationary all-atom trajectory in pieces, as reference and as model: too short for a mean temperature."""
+    names, native, trajectories = chain
+    even, odd = trajectories[2][0::2], trajectories[2][1::2]
+    run = builders.good_run(
+        names, native, [even[i * 62 : (i + 1) * 62] for i in range(4)], [odd[i * 31 : (i + 1) * 31] for i in range(8)]
+    )
+    metrics, _ = run_and_judge(run, tmp_path / "run")
+    judged = judge(metrics, [name for name in [*REQUIRED, MIRROR] if name != "nvt.temperature"])
+    assert judged["verdict"] == "pass", judged["reasons"]
+
+
 @pytest.mark.parametrize(("case", "check"), BAD, ids=lambda part: getattr(part, "__name__", part))
 def test_known_bad_run_is_failed_by_the_check_meant_for_it(outcomes, case, check):
-    judged = outcomes[case]
+    _, judged = outcomes[case]
     assert verdict_of(judged, check) == "fail"
     assert judged["verdict"] == "fail"
 
 
 def test_every_required_check_has_a_bad_run_that_it_fails():
     assert {check for _, check in BAD} == {*REQUIRED, MIRROR}
+
+
+def always_pass(metrics, check):
+    """What `validate` would have written if this check passed everything."""
+    entries = [
+        {**one, "verdict": "pass", "value": 0.0, "error": 0.0, "detail": {}} if one["check"] == check else one
+        for one in metrics["checks"]
+    ]
+    return {**metrics, "checks": entries}
+
+
+@pytest.mark.parametrize("check", [*REQUIRED, MIRROR])
+def test_a_check_that_always_passes_would_let_a_bad_run_through(outcomes, kind, check):
+    """Nothing else fails that run, so that no check can be broken without a test that notices."""
+    at, case = ALONE[check]
+    if at != kind:
+        pytest.skip(f"the run of {case.__name__} is made from {at} frames")
+    metrics, judged = outcomes[case]
+    required = [*REQUIRED, MIRROR]
+    assert judged["verdict"] == "fail"
+    assert {one["check"] for one in judged["checks"] if one["required"] and one["verdict"] == "fail"} == {check}
+    assert judge(always_pass(metrics, check), required)["verdict"] != "fail"
+
+
+@pytest.fixture(scope="module")
+def sound(chain, tmp_path_factory):
+    """The sound analytic run: itself, its folder, metrics and verdict."""
+    run, folder = sound_run("analytic", chain), tmp_path_factory.mktemp("sound") / "run"
+    return run, folder, *run_and_judge(run, folder)
+
+
+@pytest.mark.parametrize("check", sorted(known_bad.JUDGES))
+def test_the_gate_itself_notices_a_check_that_always_passes(sound, monkeypatch, check):
+    """The known-bad trajectories that run with every gate, with that check replaced."""
+    run, folder, metrics, _ = sound
+    real = known_bad.JUDGES[check]
+    monkeypatch.setitem(known_bad.JUDGES, check, lambda *given: replace(real(*given), verdict="pass"))
+    reader, temperature = DatasetReader.open(folder / "prep"), {"md_K": 320.0, "model_K": 320.0}
+    reference = read_reference(reader, "chain", temperature, run.config())
+    found = known_bad.known_bad_control(reference, run.config(), 8, {})
+    controls = {**metrics["controls"], "known_bad": {"chain": found}}
+    refused = judge({**metrics, "controls": controls}, [*REQUIRED, check])
+    meant_for_it = any(check in case.checks for case in known_bad.CASES)
+    assert refused["refused"] == meant_for_it
+    assert meant_for_it or CHECKS[check].direction == "reported"
 
 
 @pytest.mark.parametrize("check", ["structure.rmsd", "structure.contacts", "structure.q"])
