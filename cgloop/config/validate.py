@@ -64,6 +64,7 @@ REQUIRED = [
     "nvt.temperature",
     "nve.drift",
     "structure.rmsd",
+    "structure.mirror",
     "structure.contacts",
     "structure.q",
 ]

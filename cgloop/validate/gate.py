@@ -12,6 +12,7 @@ from cgloop.errors import UserError
 from cgloop.validate.artifact import SUBJECT, parity_checks
 from cgloop.validate.gate_controls import after_controls, correct_for_number, missed_controls
 from cgloop.validate.gate_words import passed, refused, sentence, summarize, title, ungated
+from cgloop.validate.power import POWER_NOTES
 from cgloop.validate.registry import CHECKS, OF_THE_MODEL
 
 SCHEMA_VERSION = 1
@@ -48,7 +49,8 @@ def judge(
     Returns:
         `verdict`, `refused`, `summary` (plain words), `reasons` (one sentence per required check that did not pass),
         `cautions` (of the model, of the proteins that were simulated, of a gate with fewer checks than usual), `checks`
-        (every result, with title and whether it is required), `required`, `missing`, `controls`.
+        (every result, with title and whether it is required), `required`, `missing`, `controls`,
+        `power_notes` (what the checks cannot see).
 
     Raises:
         UserError: a name in `required` or `optional` is not that of a check.
@@ -104,6 +106,7 @@ def judge(
         "optional": list(optional),
         "significance": significance,
         "missing": missing,
+        "power_notes": {name: POWER_NOTES[name] for name in [*required, *optional] if name in POWER_NOTES},
         "proteins": proteins,
         "temperature": metrics.get("temperature"),
         "controls": controls,

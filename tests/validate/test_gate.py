@@ -57,7 +57,7 @@ def test_nothing_passes_that_lammps_has_not_run(metrics):
 def test_everything_passes(metrics):
     verdict = judge(metrics, REQUIRED)
     assert verdict["verdict"] == "pass"
-    assert verdict["summary"] == "All 16 required checks pass."
+    assert verdict["summary"] == "All 18 required checks pass."
     assert verdict["reasons"] == []
     assert json.dumps(verdict)
     assert all(check["required"] and check["title"] for check in verdict["checks"])

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cgloop.config.validate import REQUIRED
 from cgloop.errors import UserError
 from cgloop.validate.gate import judge
 from cgloop.validate.gate_controls import chance
 from cgloop.validate.gate_words import table
 from cgloop.validate.known_bad import CASES, JUDGES
+from cgloop.validate.power import POWER_NOTES
 from cgloop.validate.registry import CHECKS
 
 REPLICAS = 8
@@ -121,6 +123,12 @@ def test_optional_checks_do_not_decide_and_are_told():
     assert lines[2].startswith("fail (optional)")
     with pytest.raises(UserError, match=r"gate\.optional"):
         judge(metrics, ["nvt.temperature"], optional=["nve.drfit"])
+
+
+def test_what_deciding_checks_cannot_see_is_in_the_verdict():
+    judged = gate([result("structure.q", 0.0, 0.01, 0.1, "pass")])
+    assert judged["power_notes"] == {"structure.q": POWER_NOTES["structure.q"]}
+    assert set(REQUIRED) <= set(POWER_NOTES)
 
 
 def test_every_known_bad_case_has_a_judge_and_a_known_check():

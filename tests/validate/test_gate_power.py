@@ -10,8 +10,6 @@ from tests.validate import synthetic
 from tests.validate.synthetic import Chain, Lengths
 
 LONG = Lengths(nvt_ps=400.0, nve_ps=50.0)
-MIRROR = "structure.mirror"
-CHECKS = [*dict.fromkeys([*REQUIRED, MIRROR])]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def test_healthy_models_pass_and_are_not_failed(protein, tmp_path):
     verdicts = []
     for seed in range(30):
         run = synthetic.healthy_run(names, chain, seed, LONG)
-        verdicts.append(synthetic.gate_of(run, LONG, tmp_path / str(seed), CHECKS)["verdict"])
+        verdicts.append(synthetic.gate_of(run, LONG, tmp_path / str(seed), REQUIRED)["verdict"])
     assert verdicts.count("fail") == 0
     assert verdicts.count("pass") >= 27  # of 95 % passes fewer are seen in 1 of 80 trials
 
@@ -61,4 +59,4 @@ def test_wrong_models_are_failed(protein, tmp_path, wrong):
         model = synthetic.OTHER_MODELS[wrong](chain) if wrong in synthetic.OTHER_MODELS else None
         run = synthetic.healthy_run(names, chain, 500 + seed, Lengths(), model)
         synthetic.DAMAGED.get(wrong, lambda run: None)(run)
-        assert synthetic.gate_of(run, Lengths(), tmp_path / str(seed), CHECKS)["verdict"] == "fail"
+        assert synthetic.gate_of(run, Lengths(), tmp_path / str(seed), REQUIRED)["verdict"] == "fail"

@@ -1,0 +1,25 @@
+"""What each check cannot see, in words, for the verdict and the page: a pass is worth what its checks can find.
+
+Rates are those of `python -m benchmarks.gate_power`; docs/validation.md says how they were measured.
+"""
+
+POWER_NOTES: dict[str, str] = {
+    "parity.forces": "Frames of other proteins, and states that its cases do not contain, are not compared.",
+    "parity.energy": "Does not see an error of the energy that is the same in LAMMPS and in JAX.",
+    "stability.survival": "That nothing broke in S ns bounds the rate of crashes below 3/S per ns (95 %), no further.",
+    "minimize.converged": "Shows that a minimum is near the start frames, not that it is the right one.",
+    "nvt.temperature": "Errors of less than its limit are not seen; to know the mean temperature of 10 beads to 1 % "
+    "takes about 2 ns of all replicas together. A thermostat can hide heat that the forces produce: NVE shows that.",
+    "nvt.distribution": "A distribution that is wrong by less than sampling shows is passed; the power grows with the "
+    "length of the run.",
+    "nvt.equipartition": "Types with few beads are decided last; a difference of a few per cent needs nanoseconds.",
+    "nve.drift": "A drift that reverses its sign within the run is not seen as one.",
+    "structure.rmsd": "Two ensembles at the same distances from the native structure, in different directions, are the "
+    "same to it; so are those closer than its limit.",
+    "structure.mirror": "Judges folded frames only; nothing about a fold that is its own mirror image.",
+    "structure.contacts": "Blind to handedness: a mirror image has the same contacts. Averages: correlations between "
+    "contacts are not compared.",
+    "structure.q": "Blind to handedness and to contacts that the native structure does not have; fluctuations that are "
+    "20 % too large mostly stay within its limit.",
+}
+"""By name of the check."""
