@@ -17,7 +17,7 @@ from cgloop.checks import CheckResult, Verdict
 from cgloop.config import Config
 from cgloop.residues import RESIDUES
 from cgloop.units import FS_PER_PS, KB
-from cgloop.validate import geometry, handedness, nve, nvt, stability, structure
+from cgloop.validate import geometry, handedness, local, nve, nvt, stability, structure
 from cgloop.validate.family import COMPARISONS
 from cgloop.validate.observables import observe
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference
@@ -35,6 +35,7 @@ TOTAL_ENERGY_SCATTER = 0.01
 """kcal/mol; what the integrator leaves of a conserved energy."""
 
 WRONG_TEMPERATURE = 1.1
+SWOLLEN = 1.05
 HEATING = (0.92, 1.08)
 DRIFT_KCAL_PER_MOL_PER_NS = 5.0
 BEYOND = 2.0
@@ -345,6 +346,10 @@ def _stretched(one: Specimen, reference: Reference, config: Config) -> Specimen 
     return replace(one, ensemble=[stretch(positions) for positions in one.ensemble])
 
 
+def _swollen(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    return replace(one, ensemble=[(SWOLLEN * positions).astype(np.float32) for positions in one.ensemble])
+
+
 def _wrong_temperature(one: Specimen, reference: Reference, config: Config) -> Specimen:
     return replace(one, kinetics=_with_series(one.kinetics, "kinetic", lambda kinetic: kinetic * WRONG_TEMPERATURE))
 
@@ -360,6 +365,9 @@ def _energy_drift(one: Specimen, reference: Reference, config: Config) -> Specim
     return replace(one, energies=drifting)
 
 
+OTHERWISE = (local.BONDS, local.DIHEDRALS, handedness.HANDEDNESS)
+"""Comparisons that an extended chain is not meant for: its bonds are right, and its dihedrals do not move."""
+
 _SURVIVAL = (stability.SURVIVAL.name,)
 
 CASES: tuple[KnownBad, ...] = (
@@ -374,19 +382,14 @@ CASES: tuple[KnownBad, ...] = (
     KnownBad("energy_drift", (nve.DRIFT.name,), "total energy rises by 5 kcal/mol/ns", _energy_drift),
     KnownBad(
         "mirror_image",
-        (handedness.MIRROR.name, handedness.HANDEDNESS.name),
+        (handedness.MIRROR.name, handedness.HANDEDNESS.name, local.DIHEDRALS.name),
         "every frame is its mirror image",
         _mirror_image,
     ),
+    KnownBad("swollen", (local.BONDS.name,), "every frame is 5 % too large", _swollen),
     KnownBad(
         "stretched",
-        (
-            structure.RMSD.name,
-            structure.CONTACTS.name,
-            structure.Q.name,
-            structure.RG.name,
-            structure.END_TO_END.name,
-        ),
+        tuple(spec.check.name for spec in COMPARISONS if spec.check not in OTHERWISE),
         "every frame is an extended chain",
         _stretched,
     ),

@@ -306,7 +306,7 @@ def test_the_gate_itself_notices_a_check_that_always_passes(sound, monkeypatch, 
     real = known_bad.JUDGES[check]
     monkeypatch.setitem(known_bad.JUDGES, check, lambda *given: replace(real(*given), verdict="pass"))
     reader, temperature = DatasetReader.open(folder / "prep"), {"md_K": 320.0, "model_K": 320.0}
-    reference = read_reference(reader, "chain", temperature, run.config())
+    reference = read_reference(reader, "chain", temperature, run.config().validate_)
     found = known_bad.known_bad_control(reference, run.config(), 8, {})
     controls = {**metrics["controls"], "known_bad": {"chain": found}}
     refused = judge({**metrics, "controls": controls}, [*REQUIRED, check])
