@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def _with(context: Context, lengths: Lengths) -> Context:
         "nve": md.nve.model_copy(update={"length_ps": lengths.nve_ps}),
     }
     config = context.config.model_copy(update={"md": md.model_copy(update=update)})
-    return Context(config, context.run, context.cycle)
+    return replace(context, config=config)
 
 
 def _record(context: Context) -> Path:
