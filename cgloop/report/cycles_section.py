@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cgloop.report.figure import HEIGHT, MODEL, REFERENCE, Figure, axis, layout, level, line, with_levels
+from cgloop.report.figure import HEIGHT, MODEL, REFERENCE, Figure, axis, layout, level, line, points, with_levels
 from cgloop.report.gather import CycleFiles, RunFiles, read_json
 from cgloop.report.rows import with_error
 from cgloop.report.section import Section, Table, ungrouped
@@ -70,8 +70,12 @@ def _drift(run: RunFiles) -> Figure | None:
     limits = [limit for check in worst if (limit := _number(check.get("threshold"))) is not None]
     if limits:
         frame = with_levels(frame, level(limits[-1], "limit"))
-    words = "Slope of the total energy in NVE with its 95 % error band; a gap is a cycle in which it was not measured."
-    data = [_curve(values, "drift", legend=False, error=errors)]
+    words = "Slope of the total energy in NVE with its 95 % error; a gap is a cycle in which it was not measured."
+    places = list(range(len(values)))
+    data = [
+        line(places, values, "drift", MODEL, legend=False, width=1.2),
+        points(places, values, "drift", MODEL, "circle", legend=False, error=errors),
+    ]
     return Figure("cycles-drift", "Energy drift", words, data, frame, LOW, "third")
 
 
