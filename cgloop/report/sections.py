@@ -119,7 +119,8 @@ def _add_plots_of_checks(section: Section, cycle: CycleFiles, shown: list[str]) 
             same = f"{row.name.split('.')[-1]}-density-{subject}"
             at = next((k for k, one in enumerate(own) if one.id == same), len(own))
             own[at : at + 1] = figures
-    section.groups = list(groups.items())
+    # Maps stand three abreast, behind the plots that stand in pairs.
+    section.groups = [(name, sorted(own, key=lambda one: one.width == "third")) for name, own in groups.items()]
 
 
 def _proteins(cycle: CycleFiles) -> list[str]:

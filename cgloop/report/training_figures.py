@@ -18,6 +18,7 @@ from cgloop.report.figure import (
     with_levels,
 )
 from cgloop.report.gather import CycleFiles
+from cgloop.residues import RESIDUES
 
 FORCE_UNIT = "kcal/mol/Å"
 MOST_CHAINS = 4
@@ -186,7 +187,8 @@ def by_position(forces: dict[str, Any]) -> list[Figure]:
         residues = [str(name) for name in found.get("residues") or []]
         x = axis("residue")
         if len(residues) == len(beads) <= MOST_NAMES:
-            x = axis("", ticks=[[k, f"{name} {k}"] for k, name in zip(beads, residues, strict=True)])
+            letters = {one.name: one.letter for one in RESIDUES}
+            x = axis("residue", ticks=[[k, f"{letters.get(residues[k - 1], '?')}{k}"] for k in beads])
         frame = layout(x, axis(f"force RMSE, {FORCE_UNIT}"))
         if forces.get("noise") is not None:
             frame = with_levels(frame, level(forces["noise"], "noise of the data, at most"))

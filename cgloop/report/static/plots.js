@@ -9,8 +9,7 @@
   function draw(place, figure, width) {
     place.replaceChildren();
     const key = legend(figure);
-    // Plots that stand side by side begin at the same height.
-    if (key || !place.closest(".full")) place.append(key || emptyLegend());
+    if (key || besideLegend(place)) place.append(key || emptyLegend());
     const maps = figure.marks.filter((mark) => mark.mark === "map");
     const svg = element("svg", { class: "figure", "aria-hidden": "true" }, place);
     const box = boxOf(figure, width, maps);
@@ -26,7 +25,9 @@
   // Where things are: margins from the longest tick, one or two panels above each other.
   function boxOf(figure, width, maps) {
     const panelAxes = figure.upper ? [["upper", figure.upper], ["y", figure.y]] : [["y", figure.y]];
-    const sample = (axis, name) => axis.names || (axis.ticks || cg.scale(axis, valuesOf(figure, name), 100, 0, 5).ticks).map(([, text]) => text);
+    // However many ticks there will be, their texts have room.
+    const texts = (axis, name) => axis.ticks || [3, 6, 12].flatMap((count) => cg.scale(axis, valuesOf(figure, name), 100, 0, count).ticks);
+    const sample = (axis, name) => axis.names || texts(axis, name).map(([, text]) => text);
     const widest = Math.max(...panelAxes.flatMap(([name, axis]) => sample(axis, name).map((text) => widthOf(String(text)))), 8);
     const left = Math.ceil(Math.min(widest, 0.38 * width) + 10);
     const top = (axis) => axis.label ? TITLE : 6;
@@ -109,18 +110,19 @@
       if (!maps && axis.grid !== false) element("path", { d: `M${left},${y}H${right}`, class: "grid" }, grid);
       element("text", { x: left - 7, y: y + 4, "text-anchor": "end" }, grid, shortened(String(text), left - 8));
     }
-    const crowded = Math.ceil(Math.max(...X.ticks.map(([, t]) => widthOf(String(t))), 1) + 6);
-    let room = -Infinity;
-    for (const [value, text] of X.ticks) {
+    // Where texts would touch, every second, third, … of them is written.
+    const shown = X.ticks.filter(([value]) => X.at(value) >= left - 1 && X.at(value) <= right + 1);
+    const widest = Math.max(...shown.map(([, t]) => widthOf(String(t))), 1) + 8;
+    const apart = shown.length > 1 ? Math.abs(X.at(shown[shown.length - 1][0]) - X.at(shown[0][0])) / (shown.length - 1) : Infinity;
+    const every = Math.max(1, Math.ceil(widest / apart));
+    shown.forEach(([value, text], k) => {
       const x = Math.round(X.at(value)) + 0.5;
-      if (x < left - 1 || x > right + 1) continue;
       if (!maps && X.axis.grid !== false && !X.names) element("path", { d: `M${x},${y0}V${y1}`, class: "grid" }, grid);
-      if (!last || Math.abs(x - room) < Math.min(crowded, widthOf(String(text)) + 8)) continue;
-      room = x;
+      if (!last || k % every) return;
       if (!maps && !X.names) element("path", { d: `M${x},${y1}v4`, class: "tick" }, grid);
       const half = widthOf(String(text)) / 2, shift = Math.min(0, right + RIGHT - 1 - x - half);
       element("text", { x: x + shift, y: y1 + 17, "text-anchor": "middle" }, grid, text);
-    }
+    });
     if (!maps) element("path", { d: `M${left},${y1 + 0.5}H${right}`, class: "tick" }, grid);
     if (last && X.axis.label) element("text", { x: (left + right) / 2, y: y1 + TICKS + 14, class: "title", "text-anchor": "middle" }, grid, X.axis.label);
   }
@@ -162,12 +164,24 @@
     element("text", { x, y: y + 37, class: "title" }, axes, mark.label);
   }
 
+  // Plots that stand side by side begin at the same height.
+  function besideLegend(place) {
+    if (place.closest(".full")) return false;
+    return [...place.closest(".plots").querySelectorAll(".plot")].some((one) => named(figures[one.dataset.figure] || { marks: [] }).size);
+  }
+
   const emptyLegend = () => Object.assign(document.createElement("ul"), { className: "legend empty" });
 
-  function legend(figure) {
+  // What has a name to be told.
+  function named(figure) {
     const shown = new Map();
     for (const mark of figure.marks) if (mark.name && mark.legend !== false && mark.mark !== "box" && !shown.has(mark.name)) shown.set(mark.name, mark);
     for (const one of figure.bands || []) if (one.label) shown.set(one.label, { mark: "band", role: one.role });
+    return shown;
+  }
+
+  function legend(figure) {
+    const shown = named(figure);
     if (!shown.size) return null;
     const list = document.createElement("ul");
     list.className = "legend";
