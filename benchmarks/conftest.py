@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cgloop.bench.record import (
+    Load,
     Measurement,
     accelerators,
     start_record,
@@ -117,6 +118,9 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("\n".join(["", *ROWS]))
 
 
+RUN_LOAD: list[Load] = []
+"""What else the machine did during `finished_run`."""
+
 RUN_SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "train": {"epochs": 12},
@@ -140,9 +144,10 @@ def finished_run(size, tmp_path_factory) -> Path:
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     # As a user would run it: nothing that an earlier run compiled.
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-m", "cgloop.cli", "cycle", str(path)], env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "cgloop.cli", "cycle", str(path)]
+    with watched_load() as load:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    RUN_LOAD.extend(load)
     # 0 pass, 3 fail, 4 inconclusive: the loop went through.
     assert done.returncode in (0, 3, 4), done.stderr[-2000:]
     return folder / config["run"]["name"]
