@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cgloop.bench import tables
 from cgloop.bench.cycle_shares import GOAL
-from cgloop.bench.record import Machine, Measurement, Record, read_record
+from cgloop.bench.record import Load, Machine, Measurement, Record, read_record
 from cgloop.bench.roofline_facts import ROOFLINE, bound, share_of_roof
 from cgloop.bench.series import SCALING, series_of
 from cgloop.errors import UserError
@@ -96,7 +96,13 @@ def summary(records: Sequence[Record]) -> str:
     sentences = [*_how_fast(list(found)), *_where(list(found)), *_limit(list(found))]
     if not sentences:
         return f"On {records[0].machine.words} nothing was measured yet that would say how fast it is."
-    return f"On {records[0].machine.words}: " + " ".join(sentences)
+    busy = [load.others_cores for record in records for load in _loads(record) if load.others_cores is not None]
+    beside = f", while other work kept {sum(busy) / len(busy):.1f} cores busy" if busy else ""
+    return f"On {records[0].machine.words}{beside}: " + " ".join(sentences)
+
+
+def _loads(record: Record) -> list[Load]:
+    return [record.load] if record.load else [load for one in record.measurements for load in one.load]
 
 
 def _how_fast(found: Sequence[Measurement]) -> list[str]:
@@ -137,13 +143,21 @@ def _where(found: Sequence[Measurement]) -> list[str]:
 
 
 def _limit(found: Sequence[Measurement]) -> list[str]:
+    rated = [one for one in found if one.name.startswith(ROOFLINE)]
+    if not rated:
+        return []
     told = [
-        f"{one.name.removeprefix(ROOFLINE)} by {bound(one.facts)} (at {share_of_roof(one.facts):.0%} of the roof, "
-        f"{float(one.facts['fraction of matmul rate']):.0%} of the rate of a matrix product)"
-        for one in found
-        if one.name.startswith(ROOFLINE)
+        f"{one.name.removeprefix(ROOFLINE)}: {bound(one.facts)}, at {share_of_roof(one.facts):.0%} of the roof and "
+        f"{float(one.facts['fraction of matmul rate']):.0%} of the rate of a matrix product"
+        for one in rated
     ]
-    return [f"What limits it: {'; '.join(told)}."] if told else []
+    sentences = [f"What limits it, by the roofline: {'; '.join(told)}."]
+    if max(share_of_roof(one.facts) for one in rated) < 0.5:
+        sentences.append(
+            "That is less than half of what memory and arithmetic would allow: programs this small consist of many "
+            "short operations, whose own cost counts."
+        )
+    return sentences
 
 
 def _suite(record: Record) -> list[str]:
@@ -171,7 +185,7 @@ def _suite(record: Record) -> list[str]:
 
 
 def _load(record: Record) -> list[str]:
-    loads = [record.load] if record.load else [load for one in record.measurements for load in one.load]
+    loads = _loads(record)
     if not loads:
         return []
     averages = [value for load in loads for value in load.average]

@@ -1,6 +1,8 @@
 """Fits find what data were made with, and their intervals cover it as often as they say."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,3 +77,10 @@ def test_without_one_device_everything_is_relative_to_the_fewest():
     assert any("relative to 2 devices" in one for one in found.warnings)
     with pytest.raises(ValueError, match="two numbers"):
         fit(AMDAHL, [2, 2], [1.0, 1.1])
+
+
+def test_statistics_and_pages_load_neither_jax_nor_lammps():
+    modules = ", ".join(f"cgloop.bench.{name}" for name in ("fits", "compare", "series", "report", "document", "older"))
+    script = f"import sys, {modules}; print([name for name in ('jax', 'lammps', 'MDAnalysis') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
