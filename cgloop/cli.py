@@ -63,7 +63,10 @@ def _up_to(stage: str, config, run, **options):
 
 
 _loop_command(
-    "cycle", "Run the whole loop: prep, priors, train, export, parity, md, validate, gate, report.", _whole_loop, LOOP
+    "cycle",
+    "Run the whole loop: prep, priors, train, export, parity, md, control, validate, gate, report.",
+    _whole_loop,
+    LOOP,
 )
 
 
@@ -101,6 +104,7 @@ for _stage, _text in {
     "train": "Train the network by force matching on what the priors leave.",
     "export": "Write the model as a StableHLO bundle.",
     "parity": "Compare the exported artifact inside LAMMPS with the model in JAX.",
+    "control": "Run the prior alone, and the model with shorter time steps, beside the model's dynamics.",
     "feedback": "Classify and describe every crash.",
 }.items():
     _loop_command(_stage, _text, partial(_up_to, _stage), STAGES)

@@ -108,6 +108,10 @@ def _md_settings(config: Config) -> dict[str, Any]:
     return {"md": md, "temperature_K": config.data.temperature_K, "seed": config.run.seed}
 
 
+def _control_settings(config: Config) -> dict[str, Any]:
+    return {**_sections("control")(config), **_md_settings(config), "energy": config.model.energy}
+
+
 def _validate_settings(config: Config) -> dict[str, Any]:
     return {**_sections("validate")(config), "md": _md_settings(config)["md"]}
 
@@ -190,12 +194,20 @@ def _md(context: Context, out: Path) -> None:
     md_stage(context.config, context.folder("export"), context.folder("prep"), out, train_dir, context.run.log)
 
 
+def _control(context: Context, out: Path) -> None:
+    from cgloop.md.control import control_stage
+
+    export, prep, md = (context.folder(name) for name in ("export", "prep", "md"))
+    control_stage(context.config, export, prep, md, out, context.run.log)
+
+
 def _validate(context: Context, out: Path) -> None:
     """In a process of its own: pymbar switches JAX to float64 for the whole process."""
     config_file = out / "config.yaml"
     write_config(context.config, config_file)
     folders = {
         "--md": context.folder("md"),
+        "--control": context.folder("control"),
         "--dataset": context.folder("prep"),
         "--parity": context.folder("parity") / "parity.json",
         "--train": context.folder("train"),
@@ -236,7 +248,8 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("export", ("prep", "priors", "train"), _export_settings, _export),
     Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
     Stage("md", ("prep", "export", "parity"), _md_settings, _md, resumable=True, reads_too=_ensemble),
-    Stage("validate", ("prep", "train", "parity", "md"), _validate_settings, _validate),
+    Stage("control", ("prep", "export", "md"), _control_settings, _control, resumable=True),
+    Stage("validate", ("prep", "train", "parity", "md", "control"), _validate_settings, _validate),
     Stage("feedback", ("prep", "priors", "train", "md"), _feedback_settings, _feedback),
 )
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}

@@ -19,7 +19,7 @@ from cgloop.interrupt import stop_on_signals
 from cgloop.lock import locked
 from cgloop.stages import explained, require_space
 
-STAGES = ("prep", "priors", "train", "export", "parity", "md", "validate", "feedback")
+STAGES = ("prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback")
 """Folders of a cycle, in the order in which they are made."""
 
 

@@ -36,6 +36,7 @@ class StageResources(Section):
     export: Resources = Resources()
     parity: Resources = Resources()
     md: Resources = Resources()
+    control: Resources = Resources()
     validate_: Resources = Field(Resources(), alias="validate")
     feedback: Resources = Resources()
     gate: Resources = Resources()

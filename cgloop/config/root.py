@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from cgloop.config.base import Section
+from cgloop.config.control import ControlConfig
 from cgloop.config.data import DataConfig
 from cgloop.config.executor import SlurmConfig
 from cgloop.config.feedback import FeedbackConfig
@@ -25,6 +26,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     parity: ParityConfig = ParityConfig()
     md: MDConfig = MDConfig()
+    control: ControlConfig = ControlConfig()
     validate_: ValidateConfig = Field(ValidateConfig(), alias="validate")
     gate: GateConfig = GateConfig()
     feedback: FeedbackConfig = FeedbackConfig.model_validate({})

@@ -21,10 +21,26 @@ class ValidateConfig(Section):
 
     max_trim: float = Field(0.25, ge=0, lt=1, description="largest part cut off as equilibration")
     min_effective_samples: float = Field(20.0, gt=0)
+    static_second_minimum_kT: float = Field(
+        1.0, ge=0, description="a prior's minimum outside the data is at least so far above the lowest one inside"
+    )
+    static_angle_excess_kT: float = Field(3.0, ge=0, description="an angle term over the data's free energy")
+    static_repulsion_kT: float = Field(3.0, gt=0, description="of two beads at 3 Å")
+    static_separated_A: float = Field(3.0, gt=0, description="of beads that overlapped before a minimisation")
+    static_gradient_relative: float = Field(1e-5, gt=0, description="of the RMS force")
+    static_symmetry_relative: float = Field(1e-5, gt=0, description="of the energy, or of the RMS force")
+    training_change: float = Field(0.01, gt=0, description="of the loss over the last fifth of the epochs, relative")
     min_replicas: int = Field(3, ge=2)
     survival_fraction: float = Field(1.0, gt=0, le=1)
     minimize_max_move_A: float = Field(5.0, gt=0)
     nvt_temperature_deviation: float = Field(0.02, gt=0, description="relative")
+    nvt_p_value: float = Field(
+        0.01, gt=0, lt=1, description="chance at which a healthy run is called unlikely: distribution, equipartition"
+    )
+    nvt_temperature_margin: float = Field(
+        0.005, ge=0, description="relative; deviations of the temperature that no test of the ensemble looks at"
+    )
+    nve_order_deviation: float = Field(0.25, gt=0, description="of the order of the integrator from 2")
     nve_drift_kcal_per_mol_per_ns: float = Field(1.0, gt=0)
     nve_drift_kT_per_ns_per_dof: float = Field(0.01, gt=0)
     nve_drift_over_kinetic_fluctuation: float = Field(1.0, gt=0)

@@ -66,8 +66,21 @@ def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: Dat
     )
 
 
-def run_job(config: Config, bundle: Bundle, subject: Subject, out: Path) -> None:
+MakePlan = Callable[[MDConfig, float, int, int], Plan]
+"""(section `md`, temperature, number of beads, seed) -> what a stage of dynamics has to do."""
+
+DYNAMICS: tuple[MakePlan, ...] = (plan_nvt, plan_nve)
+
+
+def run_job(config: Config, bundle: Bundle, subject: Subject, out: Path, plans: Sequence[MakePlan] = DYNAMICS) -> None:
     """Run all stages of a job into `out`; those that are done are not repeated, and one that was stopped goes on.
+
+    Args:
+        config: sections `md`, `run`, and the temperature.
+        bundle: the model, for an external program.
+        subject: the replicas.
+        out: folder of the job.
+        plans: the dynamics, one after the other, behind the minimisation.
 
     Raises:
         Interrupted: stopped on request.
@@ -85,10 +98,17 @@ def run_job(config: Config, bundle: Bundle, subject: Subject, out: Path) -> None
             return run_external_dynamics(plan, subject, bundle, state, folder)
         return run_dynamics(plan, subject, state, folder)
 
-    _through_stages(config, subject.system, minimized, run)
+    _through_stages(config, subject.system, minimized, run, plans)
 
 
-def abandon_job(config: Config, reader: DatasetReader, job: Job, out: Path, failure: Failure) -> None:
+def abandon_job(
+    config: Config,
+    reader: DatasetReader,
+    job: Job,
+    out: Path,
+    failure: Failure,
+    plans: Sequence[MakePlan] = DYNAMICS,
+) -> None:
     """Conclude a job whose process is gone: what it had finished counts, everything else has failed."""
     system = read_system(config, reader, job.protein)
     starts = start_frames(reader, job.protein, config.data.temperature_K, config.md.replicas)
@@ -99,7 +119,7 @@ def abandon_job(config: Config, reader: DatasetReader, job: Job, out: Path, fail
     def end(plan: Plan, state: State) -> StageResult:
         return abandon(plan, system, starts, state, list(job.replicas), out / plan.stage, failure)
 
-    _through_stages(config, system, minimized, end)
+    _through_stages(config, system, minimized, end, plans)
 
 
 def _through_stages(
@@ -107,10 +127,11 @@ def _through_stages(
     system: System,
     minimized: dict[int, Minimized],
     stage: Callable[[Plan, State], StageResult],
+    plans: Sequence[MakePlan],
 ) -> None:
     temperature_K, seed = config.md_temperature_K, noise_seed(config.run.seed, system.name)
     state = _heated(minimized, system, temperature_K, seed, config.md)
-    for make_plan in (plan_nvt, plan_nve):
+    for make_plan in plans:
         plan = make_plan(config.md, temperature_K, system.n_beads, seed)
         if plan.stage == "nve":
             state = State(state.replicas, state.positions, remove_net_momentum(state.velocities, system.masses))

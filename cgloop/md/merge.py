@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
-from cgloop.md.ending import OUTCOME, TIMING
+from cgloop.md.ending import END, OUTCOME, TIMING, State
 from cgloop.md.job import STAGES
 from cgloop.stages import write_json
 
@@ -70,6 +71,26 @@ def read_outcomes(folder: Path) -> dict[str, Any]:
     """What became of each replica of a stage, by id, in order."""
     outcomes = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
     return dict(sorted(outcomes.items(), key=lambda one: int(one[0])))
+
+
+def read_survivors(folder: Path, n_beads: int) -> State:
+    """The replicas of a stage of dynamics that survived it, as they were at its end; in order of their ids.
+
+    Nobody, if the engine left no such state.
+    """
+    ends = sorted(folder.glob(f"part_*/{END}")) or [folder / END]
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for path in ends:
+        if path.is_file():
+            with np.load(path) as file:
+                found |= dict(
+                    zip(file["replicas"].tolist(), zip(file["positions"], file["velocities"], strict=True), strict=True)
+                )
+    if not found:
+        return State.nobody(n_beads)
+    replicas = sorted(found)
+    positions, velocities = (np.stack([found[replica][part] for replica in replicas]) for part in (0, 1))
+    return State(replicas, positions, velocities)
 
 
 def read_timing(folder: Path) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cgloop.config import Config, load_config
@@ -69,9 +70,7 @@ class Ranks:
     def _work(
         self, jobs: Sequence[Job], config: Config, place: Workplace, listen: Callable[[], None]
     ) -> dict[str, str | None] | None:
-        own = Workplace(
-            place.config_file, place.bundle, place.dataset, place.out, place.log_file, devices_of_rank(self._local)
-        )
+        own = replace(place, environment=devices_of_rank(self._local))
         try:
             run_jobs(jobs, config, own, listen)
             return None

@@ -13,6 +13,7 @@ from cgloop.data.dataset import DatasetReader
 from cgloop.errors import Interrupted
 from cgloop.executors.child import Child, Ended
 from cgloop.interrupt import check_stop, stop_requested
+from cgloop.md.control_job import abandon_control_job
 from cgloop.md.failure import FAILURES, Failure, failure_of, killed_for_memory, span
 from cgloop.md.job import Job, abandon_job
 
@@ -33,6 +34,7 @@ class Workplace:
         out: every job has a folder in it.
         log_file: that processes append to.
         environment: variables for processes, as which GPU they use.
+        controls_of: folder of the dynamics whose controls the jobs are; None: they are the dynamics themselves.
     """
 
     config_file: Path
@@ -41,6 +43,7 @@ class Workplace:
     out: Path
     log_file: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    controls_of: Path | None = None
 
     def folder(self, job: Job) -> Path:
         return self.out / job.folder
@@ -51,6 +54,8 @@ class Workplace:
             "--config": self.config_file, "--bundle": self.bundle, "--dataset": self.dataset,
             "--out": self.folder(job),
         }  # fmt: skip
+        if self.controls_of is not None:
+            paths["--controls-of"] = self.controls_of
         named = [text for name, path in paths.items() for text in (name, str(path.resolve()))]
         return [*named, "--protein", job.protein, "--replicas", ",".join(map(str, job.replicas))]
 
@@ -157,7 +162,10 @@ def _conclude(one: _Running, ended: Ended, config: Config, reader: DatasetReader
         raise Interrupted(ended.words)
     failure = one.failure(ended)
     log.error("%s, replicas %s: %s: %s", one.job.protein, span(one.job.replicas), failure.limit, failure.message)
-    abandon_job(config, reader, one.job, place.folder(one.job), failure)
+    if place.controls_of is None:
+        abandon_job(config, reader, one.job, place.folder(one.job), failure)
+    else:
+        abandon_control_job(config, reader, one.job, place.controls_of, place.folder(one.job), failure)
 
 
 def devices_of_rank(local_rank: int) -> dict[str, str]:

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--protein", required=True)
     parser.add_argument("--replicas", required=True, help="ids, as 0,1,2")
+    parser.add_argument("--controls-of", type=Path, help="folder of the dynamics whose controls are to be run")
     given = parser.parse_args(arguments)
     return work_as_child(lambda: _run(given))
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     from cgloop.data.dataset import DatasetReader
     from cgloop.export.bundle import load_bundle
+    from cgloop.md.control_job import run_control_job
     from cgloop.md.evaluate import compile_model, run_in_calling_thread
     from cgloop.md.job import Job, make_subject, run_job
 
@@ -41,8 +43,11 @@ def _run(given: argparse.Namespace) -> None:
         _hold(lock, given.out)
         run_in_calling_thread()
         bundle = load_bundle(given.bundle)
-        compiled = compile_model(bundle.function, bundle.cutoff_A)
-        subject = make_subject(config, bundle, compiled, DatasetReader.open(given.dataset), job)
+        reader = DatasetReader.open(given.dataset)
+        if given.controls_of is not None:
+            run_control_job(config, bundle, reader, job, given.controls_of, given.out)
+            return
+        subject = make_subject(config, bundle, compile_model(bundle.function, bundle.cutoff_A), reader, job)
         run_job(config, bundle, subject, given.out)
 
 

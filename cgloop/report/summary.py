@@ -146,7 +146,7 @@ def _missing(run: RunFiles, cycle: CycleFiles | None) -> str:
     else:
         why = "The run has not come to its end; the same command continues it."
     many = len(missing) > 1
-    return f"{why} The stage{'s' if many else ''} {listing(missing, 8)} {'are' if many else 'is'} missing."
+    return f"{why} The stage{'s' if many else ''} {listing(missing, len(missing))} {'are' if many else 'is'} missing."
 
 
 def _cause(cycle: CycleFiles) -> str:

@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--parity", type=Path, required=True, help="parity.json")
     parser.add_argument("--train", type=Path, required=True, help="folder with forces.json")
+    parser.add_argument("--control", type=Path, help="folder with control.json")
     parser.add_argument("--out", type=Path, required=True, help="folder for metrics.json and plots.json")
     chosen = parser.parse_args(arguments)
     setup_logging(-1)
@@ -26,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         with stop_on_signals():
             from cgloop.validate.run import validate_run
 
-            validate_run(load_config(chosen.config), chosen.md, chosen.dataset, chosen.parity, chosen.train, chosen.out)
+            folders = (chosen.md, chosen.dataset, chosen.parity, chosen.train, chosen.out, chosen.control)
+            validate_run(load_config(chosen.config), *folders)
     except UserError as error:
         print(error, file=sys.stderr)
         return ExitCode.BAD_INPUT

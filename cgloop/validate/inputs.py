@@ -27,6 +27,8 @@ def inputs_of(check: CheckResult, config: Config, reference: Reference) -> dict[
         "nve": [f"{folder}/nve/observables.h5"],
     }  # fmt: skip
     inputs: dict[str, Any] = {"files": files.get(family, [])}
+    if check.check == "nve.order":
+        inputs = {"files": [f"control/{check.subject}/order/dt_*/observables.h5"]}
     if family == "stability":
         inputs["limits"] = config.md.monitors.model_dump(mode="json")
     return inputs

@@ -1,7 +1,7 @@
 """All checks there are: gate, tables and pages are made from these declarations."""
 
 from cgloop.checks import Check
-from cgloop.validate import artifact, nve, nvt, stability, transfer, uncertainty
+from cgloop.validate import artifact, nve, nvt, nvt_ensemble, order, stability, transfer, uncertainty
 from cgloop.validate.family import DECLARED
 
 CHECKS: dict[str, Check] = {
@@ -13,7 +13,10 @@ CHECKS: dict[str, Check] = {
         artifact.MINIMIZED,
         stability.SURVIVAL,
         nvt.TEMPERATURE,
+        nvt_ensemble.DISTRIBUTION,
+        nvt_ensemble.EQUIPARTITION,
         nve.DRIFT,
+        order.ORDER,
         *DECLARED,
         transfer.UNSEEN,
         uncertainty.DISAGREEMENT,

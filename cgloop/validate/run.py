@@ -10,18 +10,20 @@ import numpy as np
 
 from cgloop.checks import Check, CheckResult, jsonable
 from cgloop.config import Config
+from cgloop.config.validate import ValidateConfig
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import progress
 from cgloop.stages import write_json
-from cgloop.validate import artifact, nve, nvt, stability, transfer, uncertainty
+from cgloop.validate import artifact, nve, nvt, nvt_ensemble, order, stability, transfer, uncertainty
+from cgloop.validate.control_runs import ControlRuns, beside, read_controls
 from cgloop.validate.family import FAMILIES
 from cgloop.validate.figures import plots_of
 from cgloop.validate.gate import SCHEMA_VERSION
 from cgloop.validate.inputs import inputs_of
 from cgloop.validate.known_bad import known_bad_control
-from cgloop.validate.observables import observe
+from cgloop.validate.observables import Frames, observe
 from cgloop.validate.plots import ProteinPlots, plot_data
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
 from cgloop.validate.rundata import StageRun
@@ -38,13 +40,20 @@ class Measured:
     checks: list[CheckResult]
     controls: Controls
     known_bad: dict[str, dict[str, Any]]
+    prior_only: dict[str, Any]
     statistics: dict[str, Any]
     trained_frames: int
     plots: ProteinPlots
 
 
 def validate_run(
-    config: Config, md_dir: Path, dataset_dir: Path, parity_json: Path, train_dir: Path, out: Path
+    config: Config,
+    md_dir: Path,
+    dataset_dir: Path,
+    parity_json: Path,
+    train_dir: Path,
+    out: Path,
+    control_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Measure everything, and write `metrics.json` and `plots.json` into `out`.
 
@@ -55,6 +64,7 @@ def validate_run(
         parity_json: what parity found.
         train_dir: holds `forces.json`.
         out: folder, made if it is not there.
+        control_dir: holds `control.json`; None: there were no controls.
 
     Returns:
         Contents of `metrics.json`.
@@ -76,7 +86,10 @@ def validate_run(
         for name in names:
             check_stop()
             reference = read_reference(reader, name, temperature, settings)
-            measured[name] = measure_protein(config, md, md_dir / name, reference, temperature)
+            controls = None
+            if control_dir is not None:
+                controls = read_controls(control_dir, name, reference.data.residue_type, config)
+            measured[name] = measure_protein(config, md, md_dir / name, reference, temperature, controls)
             bar.advance(1)
     for name in names:
         untrained = md["proteins"][name].get("untrained_types") or []
@@ -101,6 +114,7 @@ def validate_run(
                 "reference": {name: measured[name].controls.reference for name in names},
                 "power": {name: measured[name].controls.power for name in names if measured[name].controls.power},
                 "known_bad": {name: measured[name].known_bad for name in names},
+                "prior_only": {name: measured[name].prior_only for name in names},
             },
             "settings": settings.model_dump(mode="json"),
         }
@@ -128,7 +142,12 @@ def _temperature(md: dict[str, Any], md_dir: Path) -> dict[str, Any]:
 
 
 def measure_protein(
-    config: Config, md: dict[str, Any], folder: Path, reference: Reference, temperature: dict[str, Any]
+    config: Config,
+    md: dict[str, Any],
+    folder: Path,
+    reference: Reference,
+    temperature: dict[str, Any],
+    controls: ControlRuns | None = None,
 ) -> Measured:
     """All checks, controls and plot data of one protein.
 
@@ -138,6 +157,7 @@ def measure_protein(
         folder: `md/<protein>`.
         reference: of the protein.
         temperature: see `_temperature`.
+        controls: runs beside those of the model.
     """
     settings, name = config.validate_, reference.name
     types, linked = reference.data.residue_type, reference.data.linked
@@ -151,24 +171,64 @@ def measure_protein(
         ),
         stability.survival_check(list(runs.values()), reference.bonds_A, linked, config.md.monitors, settings),
         _incomplete(nvt.TEMPERATURE, runs["nvt"]) or nvt.temperature_check(runs["nvt"], settings),
+        _incomplete(nvt_ensemble.DISTRIBUTION, runs["nvt"]) or nvt_ensemble.distribution_check(runs["nvt"], settings),
+        _incomplete(nvt_ensemble.EQUIPARTITION, runs["nvt"]) or nvt_ensemble.equipartition_check(runs["nvt"], settings),
         _incomplete(nve.DRIFT, runs["nve"]) or nve.drift_check(runs["nve"], settings),
+        *([] if controls is None else [_order(controls, settings, name)]),
     ]
-    model = [
-        (replica.number, observe(replica.positions, reference.protein, settings))
-        for replica in runs["nvt"].replicas
-        if len(replica.positions) and np.isfinite(replica.positions).all()
-    ]
-    checks += structural_results(
-        [frames for _, frames in model],
-        reference,
-        lambda check: _incomplete(check, runs["nvt"]) or _without_reference(check, runs["nvt"], reference),
-    )
-    controls, known_bad = Controls.of(reference), {}
+    model = _observed(runs["nvt"], reference, settings)
+    checks += _structural(runs["nvt"], model, reference)
+    alone = _prior_only(controls, checks, reference, config)
+    own, known_bad = Controls.of(reference), {}
     if reference.frames:
-        known_bad = known_bad_control(reference, config, int(md["replicas"]), controls.reference)
+        known_bad = known_bad_control(reference, config, int(md["replicas"]), own.reference)
     checks = [replace(check, inputs=check.inputs or inputs_of(check, config, reference)) for check in checks]
     plots = ProteinPlots(runs["nvt"], runs["nve"], model, reference.frames, reference.protein)
-    return Measured(checks, controls, known_bad, reference.description, reference.trained_frames, plots)
+    return Measured(checks, own, known_bad, alone, reference.description, reference.trained_frames, plots)
+
+
+def _structural(run: StageRun, model: list[tuple[int, Frames]], reference: Reference) -> list[CheckResult]:
+    return structural_results(
+        [frames for _, frames in model],
+        reference,
+        lambda check: _incomplete(check, run) or _without_reference(check, run, reference),
+    )
+
+
+def _observed(run: StageRun, reference: Reference, settings: ValidateConfig) -> list[tuple[int, Frames]]:
+    """Observables of every replica whose frames are numbers, with its number."""
+    return [
+        (replica.number, observe(replica.positions, reference.protein, settings))
+        for replica in run.replicas
+        if len(replica.positions) and np.isfinite(replica.positions).all()
+    ]
+
+
+def _order(controls: ControlRuns, settings: ValidateConfig, name: str) -> CheckResult:
+    runs = list(controls.order.values())
+    if not any(run.replicas_asked for run in runs):
+        return CheckResult(
+            check=order.ORDER.name, subject=name, value=None, error=0.0, threshold=None, verdict="fail",
+            reason="no replica survived NVT, from whose end these runs start", detail={"incomplete": True},
+        )  # fmt: skip
+    faults = [result for run in runs if (result := _incomplete(order.ORDER, run))]
+    return faults[0] if faults else order.order_check(controls.order, settings)
+
+
+def _prior_only(
+    controls: ControlRuns | None, checks: list[CheckResult], reference: Reference, config: Config
+) -> dict[str, Any]:
+    """What the prior alone is worth in the checks of the model, noted in these, too."""
+    if controls is None:
+        return {}
+    run = controls.prior_only
+    if run is None:
+        return {"reason": controls.why_not}
+    frames = _observed(run, reference, config.validate_)
+    survival = stability.survival_check(
+        [run], reference.bonds_A, reference.data.linked, config.md.monitors, config.validate_
+    )
+    return {"checks": beside(checks, [survival, *_structural(run, frames, reference)])}
 
 
 def _asked(config: Config, md: dict[str, Any], stage: str) -> Asked:

@@ -24,6 +24,7 @@ SHORT = {
         "nvt": {"length_ps": 2.0, "equilibration_ps": 0.2},
         "nve": {"length_ps": 2.0},
     },
+    "control": {"order_ps": 0.1},
     "validate": {"noise_blocks": 20},
 }
 

@@ -11,7 +11,7 @@ from cgloop.report.gather import read_run_files
 from cgloop.stages import digest_file
 from tests.integration.conftest import cgloop, digests, events, short_config
 
-STAGES = ["prep", "priors", "train", "export", "parity", "md", "validate", "feedback"]
+STAGES = ["prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback"]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_nothing_is_repeated(copied_run):
     ("setting", "expected"),
     [
         ("validate.contact_cutoff_A=7.5", ["validate"]),
-        ("md.replicas=4", ["md", "validate", "feedback"]),
+        ("md.replicas=4", ["md", "control", "validate", "feedback"]),
         ("train.checkpoint_every_s=99", []),
         ("gate.required=[parity.forces]", []),
     ],
@@ -150,7 +150,7 @@ def test_status_tells_done_and_stale(copied_run):
     config = copied_run / "config.yaml"
     config.write_text(config.read_text().replace("replicas: 3", "replicas: 5"))
     text = cgloop("status", copied_run).stdout
-    assert [line.split()[0] for line in text.splitlines() if " stale " in line] == ["md", "validate"]
+    assert [line.split()[0] for line in text.splitlines() if " stale " in line] == ["md", "control", "validate"]
 
 
 def test_changed_bundle_is_refused(copied_run):

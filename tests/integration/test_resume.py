@@ -10,7 +10,7 @@ import pytest
 from cgloop.errors import ExitCode
 from tests.integration.conftest import cgloop, digests, events, short_config, start
 
-STAGES = ["prep", "priors", "train", "export", "parity", "md", "validate", "feedback"]
+STAGES = ["prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback"]
 PATIENCE_S = 120
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from cgloop.checks import Curve, Plot
 from cgloop.feedback.diagnosis import diagnose
 
-STAGES = ("prep", "priors", "train", "export", "parity", "md", "validate", "feedback")
-SECONDS = {"prep": 0.5, "priors": 3.1, "train": 152.0, "export": 1.6, "parity": 31.0, "md": 86.0, "validate": 14.0,
-           "feedback": 0.3}  # fmt: skip
+STAGES = ("prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback")
+SECONDS = {"prep": 0.5, "priors": 3.1, "train": 152.0, "export": 1.6, "parity": 31.0, "md": 86.0, "control": 16.0,
+           "validate": 14.0, "feedback": 0.3}  # fmt: skip
 SEQUENCE = "YYDPETGTWY"
 REPLICAS = 4
 CASES = ("held-out", "perturbed", "permuted", "two chains", "padded", "replicas", "far from the origin")
@@ -63,7 +63,7 @@ def write_cycle(folder: Path, verdict: str = "pass", stages: Sequence[str] = STA
     writers = {
         "prep": _prep, "priors": _priors, "train": _train, "export": _export, "md": lambda f: _md(f, crashes),
         "parity": lambda f: _parity(f, "fail" if verdict == "parity" else "pass"),
-        "validate": lambda f: _validate(f, verdict), "feedback": lambda f: _feedback(f, crashes),
+        "control": _control, "validate": lambda f: _validate(f, verdict), "feedback": lambda f: _feedback(f, crashes),
     }  # fmt: skip
     for stage in stages:
         writers[stage](folder / stage)
@@ -258,6 +258,15 @@ def _md(folder: Path, crashes: Sequence[Path]) -> None:
             "n_beads": 10, "starts": starts, "untrained_types": [],
             "stages": {"minimize": {"replicas": []}, "nvt": {"replicas": nvt}, "nve": {"replicas": nve}},
         }},
+    })  # fmt: skip
+
+
+def _control(folder: Path) -> None:
+    write_json(folder / "control.json", {
+        "engine": "lammps", "temperature_K": 320.0, "timestep_fs": 2.0, "replicas": 3,
+        "prior_only": {"run": True, "reason": "", "steps": 25000, "length_ps": 50.0, "equilibration_ps": 5.0},
+        "order": {"factors": [1, 2, 4], "steps": 1000, "length_ps": 2.0, "equilibration_ps": 0.0},
+        "proteins": {"cln025": {}},
     })  # fmt: skip
 
 

@@ -1,0 +1,131 @@
+"""The stage `control`: dynamics beside the model's, to see what these are worth.
+
+The prior without the network, with the same starts and random numbers, says what is not the model's merit. The model
+with half and a quarter of the time step says whether its integration is of second order.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from cgloop.checks import jsonable
+from cgloop.config import Config
+from cgloop.data.dataset import DatasetReader
+from cgloop.export.bundle import load_bundle
+from cgloop.md.control_job import (
+    ORDER,
+    PRIOR_ONLY,
+    STEP_FACTORS,
+    control_config,
+    order_folder,
+    plan_order,
+    why_no_prior_only,
+)
+from cgloop.md.dynamics import Plan, plan_nvt
+from cgloop.md.job import Job
+from cgloop.md.merge import read_outcomes, read_timing
+from cgloop.md.ranks import joined
+from cgloop.md.supervise import Workplace, run_jobs
+from cgloop.md.system import simulated_proteins
+from cgloop.rundir import write_config
+from cgloop.stages import write_json
+from cgloop.units import FS_PER_PS
+
+log = logging.getLogger("cgloop.md")
+
+
+def control_stage(
+    config: Config, bundle_dir: Path, dataset_dir: Path, md_dir: Path, out: Path, log_file: Path | None = None
+) -> dict[str, Any]:
+    """Run the controls of every protein that was simulated, and write `control.json` beside their folders.
+
+    `<protein>/prior_only/` holds `minimize` and `nvt` as `md` writes them, `<protein>/order/dt_1`, `dt_2` and `dt_4`
+    each a short run at constant energy. A run that was stopped goes on where it was.
+
+    Args:
+        config: sections `control`, `md` and `run`.
+        bundle_dir: the model, as exported.
+        dataset_dir: start frames, reference bond lengths.
+        md_dir: the dynamics.
+        out: folder that exists; it may hold what an earlier attempt left.
+        log_file: that the processes append to.
+
+    Returns:
+        Contents of `control.json`: what was asked, and what became of every replica.
+
+    Raises:
+        UserError: damaged bundle or data set.
+        Interrupted: stopped on request.
+    """
+    own, reader = control_config(config), DatasetReader.open(dataset_dir)
+    load_bundle(bundle_dir)  # what is damaged is said before anything is simulated
+    names = simulated_proteins(reader, config.md, config.data.temperature_K)
+    replicas = tuple(range(min(config.control.replicas, config.md.replicas)))
+    jobs_dir = out / ".jobs"
+    jobs_dir.mkdir(exist_ok=True)
+    write_config(own, jobs_dir / "config.yaml")
+    place = Workplace(jobs_dir / "config.yaml", bundle_dir, dataset_dir, jobs_dir, log_file, controls_of=md_dir)
+    left_out = why_no_prior_only(config.model.energy)
+    if left_out:
+        log.info("no dynamics of the prior alone: %s", left_out)
+    _run_all([Job(name, replicas) for name in names if not (out / name).is_dir()], own, place, out)
+    result = {
+        "engine": own.md.engine,
+        "temperature_K": config.md_temperature_K,
+        "timestep_fs": config.md.timestep_fs,
+        "replicas": len(replicas),
+        "prior_only": {
+            "run": not left_out,
+            "reason": left_out,
+            **_asked(plan_nvt(own.md, config.md_temperature_K, 1, 0)),
+        },
+        "order": {"factors": STEP_FACTORS, **_asked(plan_order(own, 1, 0, 1))},
+        "proteins": {name: _describe(out / name, bool(left_out)) for name in names},
+    }
+    timing = {
+        name: {
+            PRIOR_ONLY: {} if left_out else read_timing(out / name / PRIOR_ONLY / "nvt"),
+            ORDER: {order_folder(k): read_timing(out / name / ORDER / order_folder(k)) for k in STEP_FACTORS},
+        }
+        for name in names
+    }
+    write_json(out / "control.json", jsonable(result))
+    write_json(out / "timing.json", jsonable(timing))
+    shutil.rmtree(jobs_dir)
+    return result
+
+
+def _run_all(jobs: list[Job], config: Config, place: Workplace, out: Path) -> None:
+    """Run jobs, here or on all MPI ranks, and put each protein's folder into its place."""
+    ranks = joined()
+    if ranks is None:
+        run_jobs(jobs, config, place)
+    elif jobs:
+        ranks.run([jobs[rank :: ranks.size] for rank in range(ranks.size)], config, place)
+    for job in jobs:
+        for path in place.folder(job).iterdir():
+            if path.name not in (PRIOR_ONLY, ORDER):
+                path.unlink()
+        place.folder(job).rename(out / job.protein)
+
+
+def _asked(plan: Plan) -> dict[str, float]:
+    clock = plan.clock
+    return {
+        "steps": clock.steps,
+        "length_ps": clock.steps * clock.timestep_fs / FS_PER_PS,
+        "equilibration_ps": clock.equilibration_steps * clock.timestep_fs / FS_PER_PS,
+    }
+
+
+def _describe(folder: Path, no_prior_only: bool) -> dict[str, Any]:
+    """What became of the controls of one protein, by replica."""
+    found: dict[str, Any] = {
+        ORDER: {order_folder(k): read_outcomes(folder / ORDER / order_folder(k)) for k in STEP_FACTORS}
+    }
+    if not no_prior_only:
+        found[PRIOR_ONLY] = {stage: read_outcomes(folder / PRIOR_ONLY / stage) for stage in ("minimize", "nvt")}
+        survived = [bool(one["survived"]) for one in found[PRIOR_ONLY]["nvt"].values()]
+        log.info("%s with the prior alone: %d of %d replicas survived", folder.name, sum(survived), len(survived))
+    return found
