@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cgloop.config import Config
-from cgloop.cycle import Outcome, run_cycles
+from cgloop.cycle import Outcome, report, run_cycles
 from cgloop.errors import ExitCode
 from cgloop.feedback.remedies import changed
 from cgloop.rundir import RunDirectory
@@ -65,6 +65,9 @@ def ablate(config: Config, run: RunDirectory, *, take_over: bool = False) -> Out
             return Outcome(outcome.code, (*outcome.lines[:1], "run the same command again to continue the ablation"))
         arms[arm] = summary_of(own)
     write_json(root / "ablation.json", {"schema_version": SCHEMA_VERSION, "about": ABOUT, "arms": arms})
+    for one in (run, *(RunDirectory(root / arm) for arm in ARMS)):
+        if one.path.is_dir():
+            report(one)  # the table is on the page of each
     return Outcome(ExitCode.PASS, (*table(arms), f"look at  {root / 'ablation.json'}  (pages: {root}/*/report.html)"))
 
 

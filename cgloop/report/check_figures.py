@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cgloop.report import figure
-from cgloop.report.figure import CONTROL, LIMIT, MODEL, REFERENCE, Figure, axis, layout, level, line, points
+from cgloop.report.figure import CONTROL, HEIGHT, LIMIT, MODEL, REFERENCE, Figure, axis, layout, level, line, points
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import CheckRow
 
@@ -42,7 +42,23 @@ def _figures(row: CheckRow, plot: dict[str, Any]) -> Iterator[Figure]:
         return
     for number, (part, data, frame) in enumerate(make(plot, curves)):
         more = f": {part}" if part else ""
-        yield Figure(f"{name}-{number}" if number else name, f"{title}{more}", _caption(row, curves), data, frame)
+        words = _map_caption(row, part, number) if plot["kind"] == "maps" else _caption(row, curves)
+        height = HEIGHT
+        if "names" in frame["y"]:
+            height = max(140, 60 + 12 * len(frame["y"]["names"]) * (1 + len(data)))
+        yield Figure(f"{name}-{number}" if number else name, f"{title}{more}", words, data, frame, height)
+
+
+def _map_caption(row: CheckRow, part: str, number: int) -> str:
+    """The first map of a check tells what is measured, the others what they show."""
+    if part == DIFFERENCE:
+        return (
+            "Model less reference: blue where the model has less, orange where it has more. Grey: one has nothing."
+        )
+    own = f"{part[:1].upper()}{part[1:]}" if part else "The same"
+    if number:
+        return f"{own}, on the same scale of colours. Grey: nothing was found there."
+    return f"{own}. Grey: nothing was found there. {row.definition}".strip()
 
 
 def _caption(row: CheckRow, curves: list[dict[str, Any]]) -> str:
@@ -57,28 +73,43 @@ Drawn = tuple[str, list[dict[str, Any]], dict[str, Any]]
 """Name of a panel, marks, layout."""
 
 
+DIFFERENCE = "difference"
+LONGEST_TICK = 6
+"""Letters of names below bars; bars with longer ones lie on their side."""
+
 DRAWN_RICHER = frozenset({"structure.contacts"})
 """Checks whose plots the page draws itself, with native contacts and letters."""
 
 
 def _axes(plot: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     ticks = plot.get("ticks") or []
-    x = axis(plot.get("x_label", ""), **({"names": list(map(str, ticks))} if ticks else {}))
-    label, unit = plot.get("y_label", ""), plot.get("x_label", "").rpartition(", ")[2]
-    if label == "density" and ", " in plot.get("x_label", ""):
-        label = f"density, 1/{unit}"
-    return x, axis(label)
+    x_label, y_label = _with_unit(plot.get("x_label", "")), _with_unit(plot.get("y_label", ""))
+    if y_label == "density" and ", " in x_label:
+        y_label = f"density, 1/{x_label.rpartition(', ')[2]}"
+    return axis(x_label, **({"names": list(map(str, ticks))} if ticks else {})), axis(y_label)
+
+
+def _with_unit(label: str) -> str:
+    """`RMSD (Å)` as `RMSD, Å`: one spelling on the page."""
+    return re.sub(r" \(([^()]+)\)$", r", \1", label)
 
 
 def _marks(plot: dict[str, Any], curves: list[dict[str, Any]], draw: Callable[..., dict[str, Any]]) -> Iterator[Drawn]:
     x, y = _axes(plot)
+    across = plot.get("kind") == "bars" and any(len(name) > LONGEST_TICK for name in x.get("names", ()))
+    if across:
+        x, y = y, x
     frame, data = layout(x, y), []
     seen: dict[str, int] = {}
     for curve in curves:
         constant = curve.get("role") == LIMIT and len(set(curve["y"])) == 1 and curve["y"][0] is not None
         if constant:
-            frame = figure.with_levels(frame, level(curve["y"][0], curve.get("name", "limit")))
+            at = level(curve["y"][0], curve.get("name", "limit"), axis_name="x" if across else "y")
+            frame = figure.with_levels(frame, at)
             continue
+        if across:
+            names = y["names"]
+            curve = {**curve, "x": curve["y"], "y": [names[round(place)] for place in curve["x"]], "across": True}
         data.append(draw(curve, seen.get(curve.get("role", MODEL), 0)))
         seen[curve.get("role", MODEL)] = seen.get(curve.get("role", MODEL), 0) + 1
     yield "", data, frame
@@ -107,7 +138,8 @@ def _points(curve: dict[str, Any], nth: int) -> dict[str, Any]:
 
 def _bar(curve: dict[str, Any], nth: int) -> dict[str, Any]:
     error = {"error": curve["error"]} if curve.get("error") else {}
-    return figure.bars(curve["x"], curve["y"], curve.get("name", ""), curve.get("role", MODEL), **error)
+    across = {"across": True} if curve.get("across") else {}
+    return figure.bars(curve["x"], curve["y"], curve.get("name", ""), curve.get("role", MODEL), **error, **across)
 
 
 def _maps(plot: dict[str, Any], curves: list[dict[str, Any]]) -> Iterator[Drawn]:
@@ -115,7 +147,7 @@ def _maps(plot: dict[str, Any], curves: list[dict[str, Any]]) -> Iterator[Drawn]
     curves = [curve for curve in curves if curve.get("z")]
     values = [v for curve in curves for row in curve["z"] for v in row if v is not None and math.isfinite(v)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    label = plot.get("z_label", "")
+    label = _with_unit(plot.get("z_label", ""))
     colors, ends = figure.SEQUENTIAL, (min(low, 0.0), high if high > low else low + 1.0)
     if low < 0 < high:
         colors, ends = figure.DIVERGING, (-max(-low, high), max(-low, high))
@@ -144,13 +176,13 @@ def _difference(plot: dict[str, Any], curves: list[dict[str, Any]]) -> Iterator[
     x, y = _axes(plot)
     label = f"model − reference, {_unit(plot)}".rstrip(", ")
     data = [figure.heatmap(z, model["x"], model["y"], label, figure.DIVERGING, (-end, end))]
-    yield "difference", data, layout({**x, "tight": True}, {**y, "tight": True}, square=True)
+    yield DIFFERENCE, data, layout({**x, "tight": True}, {**y, "tight": True}, square=True)
 
 
 def _unit(plot: dict[str, Any]) -> str:
-    """`kcal/mol` of `free energy, kcal/mol` or `free energy (kcal/mol)`."""
-    found = re.search(r"\(([^)]+)\)$|, ([^,]+)$", plot.get("z_label", ""))
-    return (found[1] or found[2]) if found else ""
+    """`kcal/mol` of `free energy, kcal/mol`."""
+    label = _with_unit(plot.get("z_label", ""))
+    return label.rpartition(", ")[2] if ", " in label else ""
 
 
 KINDS: dict[str, Callable[[dict[str, Any], list[dict[str, Any]]], Iterator[Drawn]]] = {

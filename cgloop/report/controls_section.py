@@ -22,7 +22,7 @@ def make(cycle: CycleFiles) -> Section:
     """The section, from what `validate` left and the gate made of it."""
     section = Section("controls", "Controls: can these checks judge?", INTRO, "validate")
     section.notes = _notes(cycle)
-    section.lists = [one for one in (_reference(cycle), _power(cycle)) if one.rows]
+    section.lists = [one for one in (_reference(cycle), _power(cycle), _blind(cycle)) if one.rows]
     section.tables = [one for one in (_known_bad(cycle), _prior_alone(cycle)) if one is not None]
     return section
 
@@ -65,6 +65,14 @@ def _power(cycle: CycleFiles) -> Findings:
         "A check that cannot tell the reference from the same protein at another temperature is shown, and not gated."
     )
     return Findings("Power: can a check tell two temperatures apart?", intro, _foremost(rows))
+
+
+def _blind(cycle: CycleFiles) -> Findings:
+    """What the checks of the gate cannot see: a pass is worth what they can find."""
+    notes = cycle.verdict.get("power_notes") or {}
+    titles = _titles(cycle)
+    rows = [("reported", capital(titles.get(name, name)), str(words)) for name, words in notes.items()]
+    return Findings("What these checks cannot see", "A pass is worth what the checks can find.", rows[:MOST_ROWS])
 
 
 def _known_bad(cycle: CycleFiles) -> Table | None:

@@ -144,7 +144,7 @@ def _learned(run: RunFiles, rows: dict[int, dict[str, Any]]) -> Table | None:
         return None
     caption = (
         "What each cycle learned from and left: decoys are frames outside the data, in which the prior alone shall "
-        "decide; the outbox (feedback/outbox) holds frames that are worth all-atom MD"
+        "decide; the outbox (folder `outbox`) holds frames that are worth all-atom MD"
     )
     head = ["cycle", "started from", "crashes", "decoys found", "decoys trained on", "in the outbox"]
     return Table(caption, head, lines, frozenset({0, 1, 2}), wide=True)

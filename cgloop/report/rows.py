@@ -1,7 +1,7 @@
 """Numbers and verdicts as they stand in tables."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cgloop.checks import SEVERITY
@@ -32,6 +32,7 @@ class CheckRow:
         required: it decides the verdict.
         samples: effective number of samples, "" if it is exact.
         optional: it does not decide, and its fail is told.
+        blind: what the check cannot see, "" where that is not said.
         gauge: where the value lies between 0 and twice the limit, see `Gauge`.
     """
 
@@ -48,6 +49,7 @@ class CheckRow:
     required: bool
     samples: str
     optional: bool = False
+    blind: str = ""
     gauge: "Gauge | None" = None
 
     @property
@@ -89,7 +91,8 @@ class Gauge:
 
 def check_rows(cycle: CycleFiles) -> list[CheckRow]:
     """All checks of a cycle; required ones that have no result are failed rows."""
-    rows = [_row(check) for check in cycle.checks]
+    blind = cycle.verdict.get("power_notes") or {}
+    rows = [replace(_row(check), blind=str(blind.get(check.get("check")) or "")) for check in cycle.checks]
     for entry in cycle.verdict.get("missing") or []:
         rows.append(
             CheckRow(

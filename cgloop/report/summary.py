@@ -93,17 +93,17 @@ def _closed(sentence: str) -> str:
 
 
 def _extended(cycle: CycleFiles) -> str:
-    """How the run was made longer because nothing was decided, if it was."""
-    history = cycle.md.get("extensions") or cycle.verdict.get("extensions") or []
-    parts = [_extension(one) for one in history if isinstance(one, dict)]
-    return f"{listing(parts, 8)}." if parts else ""
-
-
-def _extension(one: dict[str, Any]) -> str:
-    if one.get("words"):
-        return str(one["words"]).rstrip(".")
-    known = [f"{stage.upper()} to {short(one[f'{stage}_ps'])} ps" for stage in ("nvt", "nve") if f"{stage}_ps" in one]
-    return f"made longer: {listing(known)}" if known else "made longer"
+    """How the dynamics were made longer because nothing was decided, if they were."""
+    titles = {str(check.get("check")): str(check.get("title") or check.get("check")) for check in cycle.checks}
+    steps = [one for one in cycle.verdict.get("extensions") or [] if isinstance(one, dict)]
+    parts = []
+    for one in steps:
+        lengths = zip(("NVT", "NVE"), one.get("lengths") or [], strict=False)
+        to = listing([f"{stage} {short(ps, 4)} ps" for stage, ps in lengths])
+        because = listing([titles.get(name, name) for name in one.get("because") or []], 8)
+        parts.append(f"to {to} a replica{f', to decide {because}' if because else ''}")
+    times = "once" if len(parts) == 1 else f"{len(parts)} times"
+    return f"The dynamics went on {times}: {'; '.join(parts)}." if parts else ""
 
 
 def _counts(checks: list[CheckRow]) -> str:
@@ -114,7 +114,9 @@ def _counts(checks: list[CheckRow]) -> str:
     parts = [
         f"{counts[verdict]} {forms[counts[verdict] != 1]}" for verdict, forms in phrases.items() if counts[verdict]
     ]
-    return f"Of {len(required)} required checks {listing(parts)}."
+    failed = sum(row.optional and row.verdict == "fail" for row in checks)
+    more = f" Besides, {failed} optional {'check fails' if failed == 1 else 'checks fail'}." if failed else ""
+    return f"Of {len(required)} required checks {listing(parts)}.{more}"
 
 
 def _stale(cycle: CycleFiles) -> str:

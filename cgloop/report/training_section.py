@@ -4,7 +4,7 @@ from typing import Any
 
 from cgloop.report import training_figures
 from cgloop.report.gather import CycleFiles
-from cgloop.report.rows import decimals
+from cgloop.report.rows import decimals, short
 from cgloop.report.section import Section, Table, ungrouped
 
 MODES = {"full": "full model", "prior-only": "prior alone", "zero": "no model"}
@@ -23,9 +23,27 @@ def make(cycle: CycleFiles) -> Section:
             f"{frames.get('train', 0):,} frames; {frames.get('validation', 0):,} frames for validation, "
             f"{frames.get('test', 0):,} held out for the test. Ended with: {summary.get('stopped', 'unknown')}."
         )
-    table = _force_table(cycle.read("train/forces.json"))
+    forces = cycle.read("train/forces.json")
+    tables = [table for table in (_force_table(forces), _by_source(forces)) if table is not None]
     groups = ungrouped(training_figures.training(cycle))
-    return Section("training", "Training", intro, "train", groups=groups, tables=[table] if table else [])
+    return Section("training", "Training", intro, "train", groups=groups, tables=tables)
+
+
+def _by_source(forces: dict[str, Any]) -> Table | None:
+    """What sources with a name and a weight of their own contributed, and how well each is learned."""
+    rows = []
+    for label, found in (forces.get("per_source") or {}).items():
+        training, modes = found.get("training") or {}, found.get("modes") or {}
+        errors = [decimals((modes.get(mode) or {}).get("rmse"), 2) for mode in ("full", "prior-only")]
+        weight = training.get("weight")
+        rows.append(
+            [label, f"{training.get('frames', 0):,}", "–" if weight is None else short(weight),
+             f"{found.get('frames', 0):,}", *errors]
+        )  # fmt: skip
+    if not rows:
+        return None
+    caption = "Sources by name: frames and weight in training; force RMSE on held-out frames of each, kcal/mol/Å"
+    return Table(caption, ["source", "trained on", "weight", "held out", "full model", "prior alone"], rows, wide=True)
 
 
 def _force_table(forces: dict[str, Any]) -> Table | None:

@@ -127,6 +127,49 @@ def test_an_ablation_is_on_the_pages_of_the_run_and_of_its_parts(tmp_path):
     assert "Ablation" not in page_of(builders.write_run(tmp_path / "other", "pass")).text
 
 
+def changed(run, name: str, **changes) -> None:
+    path = run / "cycle_000" / name
+    builders.write_json(path, {**json.loads(path.read_text()), **changes})
+
+
+def test_extensions_optional_fails_blind_spots_and_sources_are_told(tmp_path):
+    run = builders.write_run(tmp_path / "r", "inconclusive")
+    verdict = json.loads((run / "cycle_000" / "verdict.json").read_text())
+    optional = {"required": False, "optional": True, "verdict": "fail"}
+    checks = [{**one, **optional} if one["check"] == "structure.rg" else one for one in verdict["checks"]]
+    step = {"lengths": [500.0, 100.0], "because": ["structure.q", "nve.drift"]}
+    blind = {"structure.q": "Blind to handedness."}
+    changed(run, "verdict.json", checks=checks, extensions=[step], power_notes=blind)
+    modes = {"full": {"rmse": 9.876}, "prior-only": {"rmse": 10.5}}
+    source = {"frames": 20, "modes": modes, "training": {"frames": 300, "weight": 0.25}}
+    changed(run, "train/forces.json", per_source={"unfolded": source})
+    words = page_of(run).text
+    assert "Of 9 required checks 5 pass and 4 cannot be decided. Besides, 1 optional check fails." in words
+    assert (
+        "The dynamics went on once: to NVT 500 ps and NVE 100 ps a replica, to decide fraction of native contacts and "
+        "energy drift in NVE." in words.replace("\u00a0", " ")
+    )
+    assert words.count("Blind to handedness.") == 2
+    assert "unfolded 300 0.25 20 9.88 10.50" in words
+
+
+def test_bars_with_long_names_lie_on_their_side(tmp_path):
+    run = builders.write_run(tmp_path / "r", "pass")
+    path = run / "cycle_000" / "validate" / "plots.json"
+    plots = json.loads(path.read_text())
+    names = ["TYR1 TYR2 ASP3", "PRO4 GLU5 THR6"]
+    curves = [{"name": "model", "role": "model", "x": [0, 1], "y": [0.25, 0.5]},
+              {"name": "limit", "role": "limit", "x": [0, 1], "y": [0.9, 0.9]}]  # fmt: skip
+    bars = {"kind": "bars", "x_label": "angle", "y_label": "fraction", "ticks": names, "curves": curves}
+    plots["checks"] = {"structure.rg": {"cln025": bars}}
+    builders.write_json(path, plots)
+    cycle = read_run_files(run).latest
+    ((_, (figure,)),) = check_figures.check_figures(cycle, check_rows(cycle))["cln025"]
+    require_sound(figure)
+    assert (figure.data[0]["x"], figure.data[0]["y"]) == ([0.25, 0.5], names)
+    assert figure.layout["levels"][0]["axis"] == "x"
+
+
 @pytest.mark.parametrize(
     ("value", "error", "limit", "direction", "expected"),
     [
