@@ -14,6 +14,10 @@ MAX_PAIRS = 1000
 all of them would not fit into memory."""
 
 
+BLOCK_DISTANCES = 200_000
+"""Distances in memory at a time; few enough for a processor's cache."""
+
+
 @dataclass(frozen=True, eq=False)
 class Protein:
     """What is known of a protein before any frame.
@@ -25,7 +29,7 @@ class Protein:
         pairs: int [P, 2], pairs whose contacts are counted.
         contacts: those of the native structure.
         bonds, angles, dihedrals: int [·, 2], [·, 3], [·, 4], along linked beads.
-        measured_pairs: int [P', 2], those of `pairs` whose distances are compared.
+        measured: int [P'], which of `pairs` have their distances compared.
         ends: int [pieces, 2], first and last bead of each linked piece of at least two beads.
     """
 
@@ -37,8 +41,13 @@ class Protein:
     bonds: np.ndarray
     angles: np.ndarray
     dihedrals: np.ndarray
-    measured_pairs: np.ndarray
+    measured: np.ndarray
     ends: np.ndarray
+
+    @property
+    def measured_pairs(self) -> np.ndarray:
+        """int [P', 2], the pairs whose distances are compared."""
+        return self.pairs[self.measured]
 
     @classmethod
     def of(
@@ -53,7 +62,7 @@ class Protein:
         breaks = np.flatnonzero(~linked)
         ends = np.stack([np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(linked)]])], axis=1)
         return cls(
-            np.asarray(native, float), linked, names, pairs, contacts, *chain_indices(linked), pairs[chosen],
+            np.asarray(native, float), linked, names, pairs, contacts, *chain_indices(linked), chosen,
             ends[ends[:, 1] > ends[:, 0]],
         )  # fmt: skip
 
@@ -96,7 +105,7 @@ def observe(positions: np.ndarray, protein: Protein, settings: ValidateConfig) -
     """Everything that the structural checks need, from positions [F, N, 3] in Å, finite."""
     positions = np.asarray(positions)
     rmsd, mirror = geometry.kabsch_rmsd(positions, protein.native)
-    close = geometry.pair_distances(positions, protein.pairs) < settings.contact_cutoff_A
+    contacts, distances = _pairs(positions, protein, settings.contact_cutoff_A)
     q = geometry.fraction_native(positions, protein.contacts, settings.q_beta_per_A, settings.q_lambda)
     # Near the origin single precision is a ten-thousandth of an Å, and half the memory.
     near = (positions - positions[:, :1]).astype(np.float32)
@@ -106,10 +115,23 @@ def observe(positions: np.ndarray, protein: Protein, settings: ValidateConfig) -
         mirror_rmsd=mirror,
         rg=geometry.radius_of_gyration(positions),
         q=q,
-        contacts=close.astype(np.uint8),
+        contacts=contacts,
         end_to_end=ends.mean(axis=1).astype(float),
         bonds=bond_lengths(near, protein.bonds),
         angles=np.degrees(bond_angles(near, protein.angles)),
         dihedrals=np.degrees(dihedral_angles(near, protein.dihedrals)),
-        distances=bond_lengths(near, protein.measured_pairs),
+        distances=distances,
     )
+
+
+def _pairs(positions: np.ndarray, protein: Protein, cutoff_A: float) -> tuple[np.ndarray, np.ndarray]:
+    """Contacts uint8 [F, P] and distances float32 [F, P'], by blocks of frames: all distances would not fit."""
+    contacts = np.empty((len(positions), len(protein.pairs)), np.uint8)
+    distances = np.empty((len(positions), len(protein.measured)), np.float32)
+    size = max(1, BLOCK_DISTANCES // max(1, len(protein.pairs)))
+    for first in range(0, len(positions), size):
+        part = slice(first, first + size)
+        found = geometry.pair_distances(positions[part], protein.pairs)
+        contacts[part] = found < cutoff_A
+        distances[part] = found[:, protein.measured]
+    return contacts, distances
