@@ -17,7 +17,7 @@ from cgloop.checks import CheckResult, Verdict
 from cgloop.config import Config
 from cgloop.residues import RESIDUES
 from cgloop.units import FS_PER_PS, KB
-from cgloop.validate import geometry, handedness, local, nve, nvt, stability, structure
+from cgloop.validate import geometry, handedness, local, nve, nvt, nvt_ensemble, stability, structure
 from cgloop.validate.family import COMPARISONS
 from cgloop.validate.observables import observe
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference
@@ -37,6 +37,8 @@ TOTAL_ENERGY_SCATTER = 0.01
 WRONG_TEMPERATURE = 1.1
 SWOLLEN = 1.05
 HEATING = (0.92, 1.08)
+NARROWED = 0.5
+"""As under a thermostat that scales velocities towards the target."""
 DRIFT_KCAL_PER_MOL_PER_NS = 5.0
 BEYOND = 2.0
 """Broken bonds and overlaps are beyond their limits by this factor."""
@@ -231,6 +233,10 @@ def _temperature(one: Specimen, reference: Reference, config: Config) -> CheckRe
     return nvt.temperature_check(one.kinetics, config.validate_)
 
 
+def _distribution(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    return nvt_ensemble.distribution_check(one.kinetics, config.validate_)
+
+
 def _drift(one: Specimen, reference: Reference, config: Config) -> CheckResult:
     return nve.drift_check(one.energies, config.validate_)
 
@@ -251,6 +257,7 @@ def _comparison(spec: StructuralCheck) -> Judge:
 JUDGES: dict[str, Judge] = {
     stability.SURVIVAL.name: _survival,
     nvt.TEMPERATURE.name: _temperature,
+    nvt_ensemble.DISTRIBUTION.name: _distribution,
     nve.DRIFT.name: _drift,
     handedness.MIRROR.name: _mirror,
     **{spec.check.name: _comparison(spec) for spec in COMPARISONS},
@@ -359,6 +366,11 @@ def _heating(one: Specimen, reference: Reference, config: Config) -> Specimen:
     return replace(one, kinetics=heated)
 
 
+def _too_narrow(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    narrowed = _with_series(one.kinetics, "kinetic", lambda k: k.mean() + NARROWED * (k - k.mean()))
+    return replace(one, kinetics=narrowed)
+
+
 def _energy_drift(one: Specimen, reference: Reference, config: Config) -> Specimen:
     gain = DRIFT_KCAL_PER_MOL_PER_NS * config.md.nve.length_ps / 1000.0
     drifting = _with_series(one.energies, "total", lambda total: total + np.linspace(0, gain, len(total)))
@@ -379,6 +391,7 @@ CASES: tuple[KnownBad, ...] = (
     KnownBad("wrong_type_order", _SURVIVAL, "the beads are named in another order", _wrong_type_order),
     KnownBad("wrong_temperature", (nvt.TEMPERATURE.name,), "10 % too hot", _wrong_temperature),
     KnownBad("slow_heating", (nvt.TEMPERATURE.name,), "from 8 % too cold to 8 % too hot, right on average", _heating),
+    KnownBad("too_narrow", (nvt_ensemble.DISTRIBUTION.name,), "kinetic energy fluctuates half as much", _too_narrow),
     KnownBad("energy_drift", (nve.DRIFT.name,), "total energy rises by 5 kcal/mol/ns", _energy_drift),
     KnownBad(
         "mirror_image",
