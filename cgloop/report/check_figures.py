@@ -52,9 +52,7 @@ def _figures(row: CheckRow, plot: dict[str, Any]) -> Iterator[Figure]:
 def _map_caption(row: CheckRow, part: str, number: int) -> str:
     """The first map of a check tells what is measured, the others what they show."""
     if part == DIFFERENCE:
-        return (
-            "Model less reference: blue where the model has less, orange where it has more. Grey: one has nothing."
-        )
+        return "Model less reference: blue where the model has less, orange where it has more. Grey: one has nothing."
     own = f"{part[:1].upper()}{part[1:]}" if part else "The same"
     if number:
         return f"{own}, on the same scale of colours. Grey: nothing was found there."
