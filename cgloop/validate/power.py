@@ -21,5 +21,18 @@ POWER_NOTES: dict[str, str] = {
     "contacts are not compared.",
     "structure.q": "Blind to handedness and to contacts that the native structure does not have; a model whose every "
     "fluctuation is 20 % too large passed the usual checks in 7 of 10 runs.",
+    "structure.rg": "One number a frame: another fold of the same size is the same to it.",
+    "structure.end_to_end": "Two beads only; what happens between them is not seen.",
+    "structure.handedness": "Dihedrals near ±180°, as in strands, have no sign that counts. What is folded at both "
+    "temperatures has the same signs at both: then it is reported.",
+    "local.bonds": "Bond lengths hardly depend on temperature or fold: blind to both.",
+    "local.angles": "Within 100 ps the reference's own blocks differ by twice its limit; correlations between angles "
+    "are not compared.",
+    "local.dihedrals": "Within 100 ps the reference's own blocks differ by more than twice its limit; correlations "
+    "between dihedrals are not compared.",
+    "pair.distances": "Blind to handedness. Pairs of the same separation share a histogram: an exchange between them "
+    "is not seen.",
+    "ensemble.surface": "Two slow components of the reference: what is fast, and what the reference has not visited, "
+    "is not seen.",
 }
 """By name of the check."""
