@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,8 @@ def _figures(row: CheckRow, plot: dict[str, Any]) -> Iterator[Figure]:
     make = KINDS.get(plot.get("kind", ""))
     if not curves or make is None:
         return
+    if plot["kind"] == "bars" and _far_from_zero(curves):
+        make = KINDS["points"]
     for number, (part, data, frame) in enumerate(make(plot, curves)):
         more = f": {part}" if part else ""
         words = _map_caption(row, part, number) if plot["kind"] == "maps" else _caption(row, curves)
@@ -47,6 +50,12 @@ def _figures(row: CheckRow, plot: dict[str, Any]) -> Iterator[Figure]:
         if "names" in frame["y"]:
             height = max(140, 60 + 12 * len(frame["y"]["names"]) * (1 + len(data)))
         yield Figure(f"{name}-{number}" if number else name, f"{title}{more}", words, data, frame, height)
+
+
+def _far_from_zero(curves: list[dict[str, Any]]) -> bool:
+    """Bars that all reach nearly as far would hide how they differ."""
+    values = [v for curve in curves for v in curve["y"] if v is not None]
+    return bool(values) and min(values) > NEARLY_ALIKE * max(values) > 0
 
 
 def _map_caption(row: CheckRow, part: str, number: int) -> str:
@@ -75,6 +84,11 @@ DIFFERENCE = "difference"
 LONGEST_TICK = 6
 """Letters of names below bars; bars with longer ones lie on their side."""
 
+NEARLY_ALIKE = 0.6
+"""Part of the largest value from which on bars are drawn as points."""
+FEW = 2
+"""Curves of one role that are named one by one in the legend."""
+
 DRAWN_RICHER = frozenset({"structure.contacts"})
 """Checks whose plots the page draws itself, with native contacts and letters."""
 
@@ -98,7 +112,8 @@ def _marks(plot: dict[str, Any], curves: list[dict[str, Any]], draw: Callable[..
     if across:
         x, y = y, x
     frame, data = layout(x, y), []
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
+    roles = Counter(curve.get("role", MODEL) for curve in curves)
     for curve in curves:
         constant = curve.get("role") == LIMIT and len(set(curve["y"])) == 1 and curve["y"][0] is not None
         if constant:
@@ -108,8 +123,15 @@ def _marks(plot: dict[str, Any], curves: list[dict[str, Any]], draw: Callable[..
         if across:
             names = y["names"]
             curve = {**curve, "x": curve["y"], "y": [names[round(place)] for place in curve["x"]], "across": True}
-        data.append(draw(curve, seen.get(curve.get("role", MODEL), 0)))
-        seen[curve.get("role", MODEL)] = seen.get(curve.get("role", MODEL), 0) + 1
+        role = curve.get("role", MODEL)
+        mark = draw(curve, seen[role])
+        if roles[role] > FEW:
+            # As those of replicas: the legend has the role once, pointing at one tells its name.
+            mark["legend"] = False
+            if not seen[role]:
+                data.append({**mark, "x": [], "y": [], "error": [], "name": str(role), "legend": True})
+        data.append(mark)
+        seen[role] += 1
     yield "", data, frame
 
 
@@ -131,6 +153,8 @@ def _step(curve: dict[str, Any], nth: int) -> dict[str, Any]:
 def _points(curve: dict[str, Any], nth: int) -> dict[str, Any]:
     role = curve.get("role", MODEL)
     error = {"error": curve["error"]} if curve.get("error") else {}
+    if role in (REFERENCE, LIMIT) and not error and len(curve["x"]) > 1:
+        return _line(curve, nth)  # known exactly
     return points(curve["x"], curve["y"], curve.get("name", ""), role, STYLES.get(role, STYLES[MODEL])[1], **error)
 
 

@@ -127,6 +127,28 @@ def test_an_ablation_is_on_the_pages_of_the_run_and_of_its_parts(tmp_path):
     assert "Ablation" not in page_of(builders.write_run(tmp_path / "other", "pass")).text
 
 
+def test_alike_bars_are_points_and_many_curves_of_a_role_are_named_once(tmp_path):
+    run = builders.write_run(tmp_path / "r", "pass")
+    path = run / "cycle_000" / "validate" / "plots.json"
+    plots = json.loads(path.read_text())
+    types = {"name": "model", "role": "model", "x": [0, 1], "y": [318.0, 323.0], "error": [2.0, 3.0]}
+    point = {"name": "set point", "role": "reference", "x": [0, 1], "y": [320.0, 320.0]}
+    replicas = [{"name": f"replica {k}", "role": "model", "x": [1, 2], "y": [k, k + 1]} for k in range(4)]
+    plots["checks"] = {
+        "structure.rg": {"cln025": {"kind": "bars", "ticks": ["GLY", "PRO"], "curves": [types, point]}},
+        "structure.q": {"cln025": {"kind": "points", "curves": replicas}},
+    }
+    builders.write_json(path, plots)
+    cycle = read_run_files(run).latest
+    found = {row.name: figures for row, figures in check_figures.check_figures(cycle, check_rows(cycle))["cln025"]}
+    (alike,), (many,) = found["structure.rg"], found["structure.q"]
+    for one in (alike, many):
+        require_sound(one)
+    assert [mark["mark"] for mark in alike.data] == ["points", "line"]
+    assert [mark["name"] for mark in many.data if mark.get("legend", True)] == ["model"]
+    assert [mark["y"] for mark in many.data[1:]] == [[0, 1], [1, 2], [2, 3], [3, 4]]
+
+
 def changed(run, name: str, **changes) -> None:
     path = run / "cycle_000" / name
     builders.write_json(path, {**json.loads(path.read_text()), **changes})
