@@ -145,7 +145,7 @@ def test_stages_that_an_earlier_cycle_did_are_not_counted_twice(tmp_path):
     assert "from an earlier cycle" in words
     assert "Stages: 5 min 04 s in all" in words
     (run / "cycle_001" / "train" / "stage.json").unlink()
-    assert "Stages: 2 min 16 s in all" in page_of(run).text
+    assert "Stages: 2 min 32 s in all" in page_of(run).text
 
 
 @pytest.mark.parametrize("count", range(len(STAGES)))
