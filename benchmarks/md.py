@@ -1,6 +1,7 @@
 """Dynamics in LAMMPS beside the bare model and beside jax-md: python -m benchmarks.md [--beads …] [--replicas …]
 
-In one process, in turns, so that the ratios hold on a machine that is shared:
+In one process, in turns, and by the processor time of this process beside the wall clock, so that ratios hold on a
+machine that is shared:
 
 - `loop`: LAMMPS with all that a run of the stage `md` has: thermostat, monitor, recorder, observables, trajectory.
 - `bare`: the compiled model alone in a loop, positions and graph on the device, exactly the pairs within the cutoff.
@@ -117,8 +118,31 @@ def bare(world: World) -> tuple[Callable[[int], None], float]:
     return steps, memory_GB
 
 
+class Spent:
+    """Processor time inside some functions, s."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def inside(self, function: Callable) -> Callable:
+        """The same function, whose time is added up."""
+
+        def timed(*arguments: Any) -> Any:
+            began = time.process_time()
+            result = function(*arguments)
+            self.seconds += time.process_time() - began
+            return result
+
+        return timed
+
+
 class Loop:
-    """LAMMPS with the coupling as the stage `md` has it; use as a context manager."""
+    """LAMMPS with the coupling as the stage `md` has it; use as a context manager.
+
+    Attributes:
+        coupling: of the run.
+        model, watching: processor time of the model, and of monitor and recorder.
+    """
 
     def __init__(self, world: World):
         (n_replicas, n_beads), system, stack = world.size, world.system, ExitStack()
@@ -130,14 +154,20 @@ class Loop:
         observables = ObservablesWriter(folder / "observables.h5", info, ids, every[0])
         trajectory = stack.enter_context(TrajectoryWriter(folder, clock, ids, n_beads, every[1]))
         compiled = compile_model(partial(energy_and_forces, world.model, world.params), CUTOFF_A)
+        self.model, self.watching = Spent(), Spent()
+        monitor = Monitor(limits_of(CONFIG.monitors, TEMPERATURE_K, dof), clock.timestep_fs, n_replicas)
+        recorder = Recorder(CONFIG.crash_frames, n_replicas, n_beads, half_kick(system.masses, clock.timestep_fs))
+        monitor.check = self.watching.inside(monitor.check)  # type: ignore[method-assign]
+        recorder.push = self.watching.inside(recorder.push)  # type: ignore[method-assign]
         self.coupling = Coupling(
-            ModelEvaluator(compiled, system, CONFIG.skin_A), system.masses, n_replicas, clock.timestep_fs, dof,
+            self.model.inside(ModelEvaluator(compiled, system, CONFIG.skin_A, at_once=1)), system.masses, n_replicas,
+            clock.timestep_fs, dof,
             thermostat=Langevin(
                 Noise(SEED, ids, n_beads, "thermostat"), system.masses, TEMPERATURE_K, CONFIG.nvt.friction_per_ps,
                 clock.timestep_fs,
             ),
-            monitor=Monitor(limits_of(CONFIG.monitors, TEMPERATURE_K, dof), clock.timestep_fs, n_replicas),
-            recorder=Recorder(CONFIG.crash_frames, n_replicas, n_beads, half_kick(system.masses, clock.timestep_fs)),
+            monitor=monitor,
+            recorder=recorder,
             observers=(observables.observe, trajectory.observe),
         )  # fmt: skip
         write_data_file(folder / "system.data", system.residue_type, world.positions, world.velocities)
@@ -204,14 +234,22 @@ def measure(n_beads: int, n_replicas: int, seconds: float = 1.0, repeats: int = 
         legs["loop"] = loop.steps
         for steps in legs.values():
             steps(n_steps)  # compiles
-        loop.coupling.model_seconds, times = 0.0, {name: [] for name in legs}
+        loop.coupling.model_seconds = loop.model.seconds = loop.watching.seconds = 0.0
+        times, cpu = ({name: [] for name in legs} for _ in range(2))
         for _ in range(repeats):
             for name, steps in legs.items():
-                began = time.perf_counter()
+                began = time.perf_counter(), time.process_time()
                 steps(n_steps)
-                times[name].append((time.perf_counter() - began) / n_steps)
-        evaluating = loop.coupling.model_seconds
+                times[name].append((time.perf_counter() - began[0]) / n_steps)
+                cpu[name].append((time.process_time() - began[1]) / n_steps)
+        evaluating, spent = loop.coupling.model_seconds, sum(cpu["loop"]) * n_steps
     row["steps"], row["repeats"] = n_steps, repeats
+    row["cpu_ms_per_step"] = {name: 1e3 * statistics.median(values) for name, values in cpu.items()}
+    row["cpu_loop_over"] = {
+        name: statistics.median(np.divide(cpu["loop"], cpu[name]).tolist()) for name in set(legs) - {"loop"}
+    }
+    row["cpu_outside_model_share"] = 1.0 - loop.model.seconds / spent
+    row["cpu_watching_share"] = loop.watching.seconds / spent
     row["ms_per_step"] = {name: 1e3 * statistics.median(values) for name, values in times.items()}
     for name in set(legs) - {"loop"}:
         row[f"loop_over_{name}"] = statistics.median(np.divide(times["loop"], times[name]).tolist())
@@ -227,10 +265,13 @@ def line(row: dict[str, Any]) -> str:
     head = f"{row['beads']:5d} x {row['replicas']:3d}"
     if "skipped" in row:
         return f"{head}  {row['skipped']} ({row['memory_GB']:.1f} GB)"
+    cpu = row["cpu_loop_over"]
     return (
         f"{head}  {row['ms_per_step']['loop']:9.3f} ms  {row['ns_per_day_per_replica']:8.2f} ns/day  "
         f"{row['bead_steps_per_s']:9.0f} bead-steps/s  {row['loop_over_bare']:5.2f} x bare  "
-        f"{row.get('loop_over_jax-md', float('nan')):5.2f} x jax-md  {row['outside_model_share']:6.1%} outside"
+        f"{row.get('loop_over_jax-md', float('nan')):5.2f} x jax-md  {row['outside_model_share']:6.1%} outside  cpu: "
+        f"{cpu['bare']:5.2f} x bare  {cpu.get('jax-md', float('nan')):5.2f} x jax-md  "
+        f"{row['cpu_outside_model_share']:6.1%} outside  {row['cpu_watching_share']:6.1%} watching"
     )
 
 
