@@ -4,6 +4,7 @@ Two replicas on springs in LAMMPS with the coupling of the stage; replica 1 is m
 something ends the run of both. Then what only happens to processes, with the stage itself, and an external `lmp`.
 """
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -115,7 +116,8 @@ class Table:
     def add(self, what, outcome, others, folder=None):
         left = [] if folder is None else sorted(path.name for path in folder.glob("crash_*"))
         missing = [f"`record_missing`: {outcome['record_missing']}"] if "record_missing" in outcome else []
-        message = [f"“{outcome['message'][:70]}”"] if outcome.get("message") else []
+        words = re.sub(r"\S*/", "", outcome.get("message") or "")
+        message = [f"“{words[:80]}”"] if words else []
         steps = f"{outcome['steps_done']} of {outcome['steps_asked']}" if "steps_done" in outcome else "–"
         self.rows.append(
             f"| {what} | `{outcome['limit']}` | {steps} | {others} | {', '.join(left + missing + message)} |"
@@ -151,9 +153,9 @@ def of_processes(table, prior_world, tmp_path):
     paths = prior_world["export"], prior_world["prep"]
     for name, number, limit in (
         ("SIGKILL", signal.SIGKILL, "killed"),
-        ("SIGABRT, as of MPI", signal.SIGABRT, "engine_error"),
+        ("SIGABRT (as MPI aborts)", signal.SIGABRT, "engine_error"),
     ):
-        out = tmp_path / name.split(",")[0]
+        out = tmp_path / name.split()[0]
         out.mkdir()
         with Meanwhile(out, lambda worker, number=number: worker.send_signal(number)):
             result = md_stage(config(**LONG), *paths, out)
