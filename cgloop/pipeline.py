@@ -135,7 +135,7 @@ def _feedback_settings(config: Config) -> dict[str, Any]:
     """What frames are kept and listed; not what the loop makes of them."""
     own = config.feedback.model_dump(mode="json", include={"decoys", "near_misses", "prior_rerun_ps", "outbox"})
     own["decoys"].pop("weight")
-    return {"feedback": own, "cutoff_A": config.model.cutoff_A}
+    return {"feedback": own, "cutoff_A": config.model.cutoff_A, "min_distance_A": config.md.monitors.min_distance_A}
 
 
 def _export_settings(config: Config) -> dict[str, Any]:

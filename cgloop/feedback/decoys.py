@@ -64,6 +64,7 @@ def select_decoys(
     config: DecoysConfig,
     *,
     cutoff_A: float,
+    min_distance_A: float,
     cycle: int,
 ) -> Decoys:
     """Decoys of one protein from what its MD went through.
@@ -79,13 +80,15 @@ def select_decoys(
         n_training: number of training frames, of which decoys may be `max_share`.
         config: bounds.
         cutoff_A: of the network.
+        min_distance_A: frames in which two beads are nearer are left out: the learned force is so steep there that few
+            of them would outweigh the data, and such states are to be avoided, not described.
         cycle: recorded.
     """
     rows: list[tuple[int, int, int]] = []
     frames, masks = [], []
     for number, one in enumerate(candidates):
         mask = mask_of(one.positions, coverage, config.margin_A, cutoff_A)
-        outside = np.flatnonzero(mask.any(axis=1))
+        outside = np.flatnonzero(mask.any(axis=1) & (_closest(one.positions) >= min_distance_A))
         order = outside[_first_then_even(len(outside))]
         own = order[distinct(one.positions[order].astype(float), config.min_rmsd_A, config.per_replica)]
         for turn, k in enumerate(own):
@@ -106,6 +109,12 @@ def select_decoys(
     }
     mask = np.array(masks, bool).reshape(-1, n)[chosen]
     return Decoys(protein, coverage.residue_type.astype(np.int8), linked, every[chosen], mask, origin)
+
+
+def _closest(positions: np.ndarray) -> np.ndarray:
+    """Smallest distance of two beads in each frame [F, N, 3], Å; NaN where a frame is not finite."""
+    pairs = np.stack(np.triu_indices(positions.shape[1], 1), axis=1)
+    return np.array([pair_distances(frame[None], pairs).min(initial=np.inf) for frame in positions])
 
 
 def _first_then_even(n: int) -> np.ndarray:

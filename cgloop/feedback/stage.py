@@ -171,7 +171,7 @@ def _one_protein(work: _Work, protein: str, found: _Found, cycle: int) -> None:
     if work.config.feedback.decoys.enabled and known.coverage.what == "training":
         chosen = select_decoys(
             protein, known.frames.linked, known.coverage, decoys, known.frames.n_frames, work.config.feedback.decoys,
-            cutoff_A=work.config.model.cutoff_A, cycle=cycle,
+            cutoff_A=work.config.model.cutoff_A, min_distance_A=work.config.md.monitors.min_distance_A, cycle=cycle,
         )  # fmt: skip
         if len(chosen):
             found.decoys.append(chosen)

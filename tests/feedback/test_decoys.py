@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
 from cgloop.config.feedback import DecoysConfig
 from cgloop.feedback.decoys import Candidates, mask_of, select_decoys
@@ -48,11 +48,13 @@ def test_selection_is_bounded_distinct_and_outside(seed, replicas, n_training, s
     ]
     config = DecoysConfig(max_share=share, min_rmsd_A=min_rmsd, per_replica=5, margin_A=0.2)
     found = select_decoys(
-        "p", np.ones(N - 1, bool), coverage, candidates, n_training, config, cutoff_A=12.0, cycle=2
+        "p", np.ones(N - 1, bool), coverage, candidates, n_training, config,
+        cutoff_A=12.0, min_distance_A=1.0, cycle=2,
     )  # fmt: skip
     assert len(found) <= int(share * n_training)
     assert found.mask.any(axis=1).all()
     assert set(found.origin["cycle"].tolist()) <= {2}
+    assert all(pdist(frame).min() >= 1.0 for frame in found.positions)
     assert max((found.origin["replica"] == r).sum() for r in range(replicas)) <= 5
     for k in range(len(found)):
         source = candidates[found.origin["replica"][k]].positions[found.origin["step"][k]]
@@ -64,7 +66,8 @@ def test_replicas_take_turns():
     candidates = [Candidates("nvt", r, np.arange(9), random.uniform(0, 8, (9, N, 3)), "x") for r in range(3)]
     config = DecoysConfig(max_share=0.5, min_rmsd_A=0.0, margin_A=0.0)
     found = select_decoys(
-        "p", np.ones(N - 1, bool), coverage_of_range(5.0, 5.1), candidates, 6, config, cutoff_A=20.0, cycle=0
+        "p", np.ones(N - 1, bool), coverage_of_range(5.0, 5.1), candidates, 6, config,
+        cutoff_A=20.0, min_distance_A=0.0, cycle=0,
     )  # fmt: skip
     assert sorted(found.origin["replica"].tolist()) == [0, 1, 2]
     assert found.origin["step"].tolist() == [0, 0, 0]
@@ -72,7 +75,8 @@ def test_replicas_take_turns():
 
 def test_nothing_to_choose_from():
     found = select_decoys(
-        "p", np.ones(N - 1, bool), coverage_of_range(4, 9), [], 100, DecoysConfig(), cutoff_A=12.0, cycle=0
+        "p", np.ones(N - 1, bool), coverage_of_range(4, 9), [], 100, DecoysConfig(),
+        cutoff_A=12.0, min_distance_A=1.0, cycle=0,
     )  # fmt: skip
     assert len(found) == 0
     assert found.positions.shape == (0, N, 3)

@@ -1,6 +1,7 @@
 """The stage as a whole, on a folder as `md` leaves it."""
 
 import json
+import shutil
 
 import h5py
 import MDAnalysis
@@ -102,6 +103,11 @@ def test_a_crash_becomes_decoys_and_a_candidate_for_relabelling(config, md_dir, 
     """One that leaves the data: masked where it is outside, and sent with the all-atom frame nearest to it."""
     (tmp_path / "out").mkdir()
     crash_files.clash(protein, md_dir / "cln025" / "nvt" / "crash_003.h5", replica=3)
+    # The bead that is moved in this file passes through others.
+    assert feedback_stage(config, md_dir, dataset_dir, tmp_path / "out")["decoys"] == 0
+    shutil.rmtree(tmp_path / "out" / "outbox")
+    monitors = config.md.monitors.model_copy(update={"min_distance_A": 0.5})
+    config = config.model_copy(update={"md": config.md.model_copy(update={"monitors": monitors})})
     result = feedback_stage(config, md_dir, dataset_dir, tmp_path / "out", cycle=4)
     (crash,) = result["crashes"]
     assert crash["distribution"]["nearest"]["rmsd_A"] > 0
