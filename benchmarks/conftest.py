@@ -55,6 +55,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "sized(names, small, full): parameters by --bench-size")
 
 
+def pytest_collection_modifyitems(items):
+    """What is measured may take as long as it takes."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture(scope="session")
 def size(request) -> str:
     """`small` or `full`."""
