@@ -139,11 +139,19 @@ def report(
 
 
 @app.command()
-def cycle(run: Annotated[Path, typer.Argument(help="directory of a run", metavar="RUN")]) -> None:
+def cycle(
+    run: Annotated[Path, typer.Argument(help="directory of a run", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file of measurements to write")] = None,
+) -> None:
     """Which share of a cycle each stage took, and how much of it was neither training nor MD."""
-    from cgloop.bench.cycle_shares import read_shares, shares_text
+    from cgloop.bench.cycle_shares import cycle_record, read_shares, shares_text
+    from cgloop.bench.record import write_record
 
-    typer.echo(shares_text(read_shares(run)))
+    shares = read_shares(run)
+    typer.echo(shares_text(shares))
+    if out is not None:
+        write_record(out, cycle_record(run, shares))
+        typer.echo(f"wrote {out}")
 
 
 @app.command()

@@ -1,13 +1,14 @@
 """Where the time of a cycle went, from the records that its stages left. The standard library alone."""
 
 import json
+import platform
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cgloop.bench.record import Measurement
+from cgloop.bench.record import Measurement, Record, start_record, this_machine
 from cgloop.errors import UserError
-from cgloop.rundir import STAGES, RunDirectory
+from cgloop.rundir import STAGES, RunDirectory, as_plain, read_run
 from cgloop.stages import read_record
 
 WORK = ("train", "md")
@@ -74,6 +75,30 @@ def read_shares(place: Path, cycle: int = 0) -> Shares:
         )  # fmt: skip
     # Starts and ends are kept to the second.
     return Shares(seconds, max(0.0, between))
+
+
+def cycle_record(place: Path, shares: Shares) -> Record:
+    """A record of a run that ended on this machine.
+
+    Raises:
+        UserError: it was done on another.
+    """
+    config, run = read_run(place)
+    found = read_record(run.stage(0, "train"))
+    if found is None or found.host != platform.node():
+        raise UserError(
+            "this run was done on another machine", where=place, remedy="write the file on the machine that ran it"
+        )
+    note = (
+        f"a run of {config.train.epochs} epochs, {config.md.replicas} replicas of {config.md.nvt.length_ps:g} and "
+        f"{config.md.nve.length_ps:g} ps; what else the machine did was not recorded"
+    )
+    record = start_record("cycle", "cgloop bench cycle", as_plain(config), this_machine(), note)
+    # Of the day and the packages of the run, not of today; which state of the sources ran is not known.
+    record = record.model_copy(update={"date": found.finished[:10], "versions": found.versions, "commit": ""})
+    for one in shares.measurements():
+        record = record.with_measurement(one)
+    return record
 
 
 def _events(run: RunDirectory) -> list[dict[str, str]]:

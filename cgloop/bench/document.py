@@ -93,11 +93,12 @@ def _machine(machine: Machine) -> str:
 def summary(records: Sequence[Record]) -> str:
     """How fast it is, where the time goes, what limits it: of what was measured on one machine."""
     found = {one.key: one for record in records for one in record.measurements}.values()
-    sentences = [*_how_fast(list(found)), *_where(list(found)), *_limit(list(found))]
+    sentences = [*_how_fast(list(found)), *_where(list(found), _cycle_words(records)), *_limit(list(found))]
     if not sentences:
         return f"On {records[0].machine.words} nothing was measured yet that would say how fast it is."
     busy = [load.others_cores for record in records for load in _loads(record) if load.others_cores is not None]
-    beside = f", while other work kept {sum(busy) / len(busy):.1f} cores busy" if busy else ""
+    of = f" of {records[0].machine.cores}" if records[0].machine.cores else ""
+    beside = f", while other work kept {sum(busy) / len(busy):.1f}{of} cores busy" if busy else ""
     return f"On {records[0].machine.words}{beside}: " + " ".join(sentences)
 
 
@@ -121,7 +122,18 @@ def _how_fast(found: Sequence[Measurement]) -> list[str]:
     return ["; ".join(sentences).capitalize().replace("lammps", "LAMMPS") + "."] if sentences else []
 
 
-def _where(found: Sequence[Measurement]) -> list[str]:
+def _cycle_words(records: Sequence[Record]) -> str:
+    """Which cycle was measured."""
+    for record in records:
+        if record.suite == "cycle" and "train" in record.config:
+            train, md = record.config["train"], record.config["md"]
+            return f" of {train['epochs']} epochs and {md['replicas']} × {md['nvt']['length_ps']:g} ps"
+        if record.suite == "cycle" and "size" in record.config:
+            return f" of the example, size {record.config['size']}"
+    return ""
+
+
+def _where(found: Sequence[Measurement], cycle: str) -> list[str]:
     sentences = []
     if (idle := next((one for one in found if one.name == "cycle/neither training nor MD"), None)) is not None:
         stages = [one for one in found if one.name.startswith("cycle/") and one.unit == "s"]
@@ -129,8 +141,8 @@ def _where(found: Sequence[Measurement]) -> list[str]:
         told = " and ".join(f"{one.name.removeprefix('cycle/')} {float(one.facts['share']):.0%}" for one in longest)
         goal = "inside" if idle.median < 100 * GOAL else "above"
         sentences.append(
-            f"Of a whole cycle {told} take the most; in {idle.median:.0f} % of it neither training nor dynamics run "
-            f"({goal} the goal of {GOAL:.0%})."
+            f"Of a whole cycle{cycle}, {told} take the most; in {idle.median:.0f} % of it neither training nor "
+            f"dynamics run ({goal} the goal of {GOAL:.0%})."
         )
     outside = [one for one in found if one.name == SCALING + "md" and "share outside the model" in one.facts]
     if outside:

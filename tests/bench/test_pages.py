@@ -146,7 +146,7 @@ def test_first_paragraph_says_how_fast_where_and_what_limits(record):
     text = document.document([record])
     first = text.split("\n\n")[2]
     assert re.search(r"training takes \d+(\.\d)? frames a second on one device", first, re.IGNORECASE)
-    assert "train 60% and md 38%" in first
+    assert "Of a whole cycle, train 60% and md 38% take the most" in first
     assert "training step: memory, at 25% of the roof" in first
     assert "a/b\\|c" in text
 
