@@ -14,9 +14,6 @@ from cgloop.bench.roofline_facts import ROOFLINE, bound, share_of_roof
 from cgloop.bench.series import SCALING, series_of
 from cgloop.errors import UserError
 
-NOT_TIMES = ("learning-curves",)
-"""Dated files of the folder that hold something else than speed."""
-
 HEADINGS = {
     "cycle": "A whole cycle",
     "scaling": "Scaling",
@@ -46,10 +43,15 @@ def write_document(results: Path, out: Path) -> None:
 
 def read_results(folder: Path) -> list[Record]:
     """The newest record of each suite and machine in a folder, machines and suites in order of the page."""
-    files = [path for path in sorted(Path(folder).glob("*.json")) if not path.stem.endswith(NOT_TIMES)]
     newest: dict[tuple[object, ...], Record] = {}
-    for path in files:
-        record = read_record(path)
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            record = read_record(path)
+        except UserError:
+            # The folder holds other records, too; only of ours must every one be readable.
+            if '"schema"' in path.read_text(encoding="utf-8"):
+                raise
+            continue
         newest[record.machine.kind, record.suite] = record
     if not newest:
         raise UserError("no files of measurements", where=folder)
