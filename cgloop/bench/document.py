@@ -60,8 +60,9 @@ def read_results(folder: Path) -> list[Record]:
     return sorted(
         newest.values(),
         key=lambda one: (
-            # Machines from the one that was measured last.
+            # Machines from the one that was measured last, and most.
             [-ord(c) for c in last[one.machine.kind]],
+            -sum(kind == one.machine.kind for kind, _ in newest),
             one.machine.kind,
             order.index(one.suite) if one.suite in HEADINGS else len(order),
         ),
