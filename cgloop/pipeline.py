@@ -183,8 +183,11 @@ def _export(context: Context, out: Path) -> None:
 
 def _parity(context: Context, out: Path) -> None:
     from cgloop.md.parity import parity_stage
+    from cgloop.md.static import static_stage
 
-    parity_stage(context.config, context.folder("export"), context.folder("train"), context.folder("prep"), out)
+    train, prep = context.folder("train"), context.folder("prep")
+    static_stage(context.config, train, context.folder("priors"), prep, out)
+    parity_stage(context.config, context.folder("export"), train, prep, out)
 
 
 def _md(context: Context, out: Path) -> None:
@@ -246,7 +249,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage("priors", ("prep",), _prior_settings, _priors, shared=True),
     Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
     Stage("export", ("prep", "priors", "train"), _export_settings, _export),
-    Stage("parity", ("prep", "train", "export"), _sections("parity"), _parity),
+    Stage("parity", ("prep", "priors", "train", "export"), _sections("parity"), _parity),
     Stage("md", ("prep", "export", "parity"), _md_settings, _md, resumable=True, reads_too=_ensemble),
     Stage("control", ("prep", "export", "md"), _control_settings, _control, resumable=True),
     Stage("validate", ("prep", "train", "parity", "md", "control"), _validate_settings, _validate),

@@ -1,14 +1,29 @@
 """All checks there are: gate, tables and pages are made from these declarations."""
 
 from cgloop.checks import Check
-from cgloop.validate import artifact, nve, nvt, nvt_ensemble, order, stability, transfer, uncertainty
+from cgloop.validate import (
+    artifact,
+    nve,
+    nvt,
+    nvt_ensemble,
+    order,
+    stability,
+    static,
+    training,
+    transfer,
+    uncertainty,
+)
 from cgloop.validate.family import DECLARED
 
 CHECKS: dict[str, Check] = {
     check.name: check
     for check in (
+        static.PRIOR,
+        static.GRADIENT,
+        static.SYMMETRY,
         artifact.PARITY_FORCES,
         artifact.PARITY_ENERGY,
+        training.CONVERGED,
         artifact.FORCE_ERROR,
         artifact.MINIMIZED,
         stability.SURVIVAL,
@@ -23,5 +38,16 @@ CHECKS: dict[str, Check] = {
     )
 }
 
-OF_THE_MODEL = frozenset({artifact.PARITY_FORCES.name, artifact.PARITY_ENERGY.name, artifact.FORCE_ERROR.name})
+OF_THE_MODEL = frozenset(
+    check.name
+    for check in (
+        static.PRIOR,
+        static.GRADIENT,
+        static.SYMMETRY,
+        artifact.PARITY_FORCES,
+        artifact.PARITY_ENERGY,
+        training.CONVERGED,
+        artifact.FORCE_ERROR,
+    )
+)
 """Checks that belong to the artifact; all others are made for every protein."""

@@ -16,7 +16,18 @@ from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import progress
 from cgloop.stages import write_json
-from cgloop.validate import artifact, nve, nvt, nvt_ensemble, order, stability, transfer, uncertainty
+from cgloop.validate import (
+    artifact,
+    nve,
+    nvt,
+    nvt_ensemble,
+    order,
+    stability,
+    static,
+    training,
+    transfer,
+    uncertainty,
+)
 from cgloop.validate.control_runs import ControlRuns, beside, read_controls
 from cgloop.validate.family import FAMILIES
 from cgloop.validate.figures import plots_of
@@ -61,8 +72,8 @@ def validate_run(
         config: limits, and the MD settings that the run was made with.
         md_dir: holds `md.json`, `<protein>/<stage>/…`, and `uncertainty.json` if there is an ensemble.
         dataset_dir: the reference.
-        parity_json: what parity found.
-        train_dir: holds `forces.json`.
+        parity_json: what parity found; `static.json` lies beside it.
+        train_dir: holds `forces.json` and `history.json`.
         out: folder, made if it is not there.
         control_dir: holds `control.json`; None: there were no controls.
 
@@ -79,7 +90,12 @@ def validate_run(
     ensemble = uncertainty.read_uncertainty(md_dir)
     reader = DatasetReader.open(dataset_dir)
     temperature = _temperature(md, md_dir)
-    checks = [*artifact.parity_checks(parity, config.parity), artifact.force_error_check(forces)]
+    checks = [
+        *static.read_static(parity_json.parent, settings),
+        *artifact.parity_checks(parity, config.parity),
+        *training.read_converged(train_dir, settings),
+        artifact.force_error_check(forces),
+    ]
     names = sorted(md["proteins"])
     measured: dict[str, Measured] = {}
     with progress("validate", total=len(names), unit="protein") as bar:
