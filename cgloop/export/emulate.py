@@ -24,6 +24,7 @@ from scipy.spatial import cKDTree
 
 from cgloop.errors import UserError
 from cgloop.export.chemtrain_deploy import ARGUMENTS, PLATFORM, RESULTS, SIMPLE_SPARSE, UNIT_STYLE, ModelMessage
+from cgloop.model.compilation import quickly
 from cgloop.model.graph import build_graph, find_edges
 from cgloop.model.hybrid import Model, Params, energy_and_forces, without_prior
 
@@ -294,7 +295,7 @@ def compare(
     """
     ptb, network = read_ptb(path), without_prior(model)
     graph = build_graph(types, np.zeros(len(types) - 1, dtype=bool), positions, network.cutoff_A)
-    function = jax.jit(lambda x: energy_and_forces(network, params, x, graph))
+    function = jax.jit(lambda x: energy_and_forces(network, params, x, graph), compiler_options=quickly())
     energy, forces, _ = (np.asarray(part, np.float64) for part in function(np.asarray(positions, np.float32)))
     rms = float(np.sqrt(np.mean(forces**2)))
     axis = np.argmax(np.ptp(positions, axis=0))
@@ -303,7 +304,7 @@ def compare(
     room = Room(len(types), len(types) * (len(types) - 1), len(types) * (len(types) - 1))
     differences = []
     for newton in (True, False):
-        plugin = Plugin(ptb, newton=newton, room=room)
+        plugin = Plugin(ptb, newton=newton, room=room, compiler_options=quickly())
         for number in n_domains:
             domains = split(positions, types + 1, place * number // len(place), ptb.reach_A(newton) + SKIN_A)
             found, total = gather_forces(domains, plugin, len(positions))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from cgloop.md.evaluation import Evaluate
 from cgloop.md.inputs import HALF_BOX_A
 from cgloop.md.probe import GraphEvaluator, Probe
 from cgloop.md.system import System
+from cgloop.model.compilation import quickly
 from cgloop.model.graph import Graph, build_graph, graph_sizes, pad_graph
 from cgloop.model.hybrid import Model, Params, energy_and_forces
 from cgloop.model.terms import TERM_NAMES
@@ -20,18 +21,25 @@ from cgloop.model.terms import TERM_NAMES
 PERTURBATION_A = 0.3
 FAR_A = 500.0
 N_COPIES = 3
+PADDING = 3
 
 CASES = {
     "held-out": "the bundle was not made from these parameters, or this machine compiles the module differently",
     "perturbed": "a term behaves differently away from equilibrium, or single precision does not suffice there",
+    "padded": "padding leaks into forces or energies: a mask is not applied",
     "permuted": "something depends on the order of beads that should not: indices of bonds, angles, dihedrals or edges",
     "two chains": "topology is not an input of the module everywhere: terms cross the break between two chains",
-    "padded": "padding leaks into forces or energies: a mask is not applied",
     "replicas": "replicas of one instance see each other, or come back in another order",
     "far from the origin": "the centre is not subtracted before positions become float32",
     "across the boundary": "positions are not unwrapped with LAMMPS's image flags",
 }
 """Cases, in order, and what it most likely means if one fails while those before it pass."""
+
+
+@cache
+def compiled_reference(model: Model) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    """`energy_and_forces` of a model, (params, positions, graph); one compilation for each size and precision."""
+    return jax.jit(partial(energy_and_forces, model), compiler_options=quickly())
 
 
 class Reference:
@@ -42,7 +50,7 @@ class Reference:
         model, params: the energy function.
         system: the protein.
         """
-        self._function = jax.jit(partial(energy_and_forces, model, params))
+        self._function, self._params = compiled_reference(model), params
         self._cutoff, self._system = model.cutoff_A, system
         n = system.n_beads
         # The same sizes for every frame, and for the protein with a bond missing: one compilation.
@@ -58,7 +66,8 @@ class Reference:
         """Forces [N, 3] in kcal/mol/Å and energy terms [5] in kcal/mol of a frame [N, 3] in Å."""
         centred = frame - frame.mean(axis=0)
         graph = build_graph(self._system.residue_type, self._system.linked, centred, self._cutoff)
-        _, forces, terms = self._function(centred.astype(dtype), pad_graph(graph, **self._sizes))
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), self._params)
+        _, forces, terms = self._function(params, centred.astype(dtype), pad_graph(graph, **self._sizes))
         return np.asarray(forces, float), np.asarray(terms, float)[0]
 
 
@@ -131,16 +140,16 @@ def make_setup(case: str, compiled: Compiled, system: System, frames: np.ndarray
     )
     if case == "perturbed":
         return replace(setup, frames=frames + PERTURBATION_A * random.standard_normal(frames.shape))
+    # The same sizes for all graphs of another making than that of the dynamics: one compilation.
+    padded = {name: size + PADDING for name, size in (_sizes(system) | {"edges": room}).items()}
+    if case == "padded":
+        return replace(setup, evaluate=_on_graphs(compiled, system, setup.order, padded))
     if case == "permuted":
         order = random.permutation(system.n_beads)
-        return replace(setup, order=order, evaluate=_on_graphs(compiled, system, order, {"edges": room}))
+        return replace(setup, order=order, evaluate=_on_graphs(compiled, system, order, padded))
     if case == "two chains":
-        sizes = _sizes(system) | {"edges": room}
         system = _cut_in_two(system)
-        return replace(setup, system=system, evaluate=_on_graphs(compiled, system, setup.order, sizes))
-    if case == "padded":
-        sizes = {name: size + 3 for name, size in (_sizes(system) | {"edges": room}).items()}
-        return replace(setup, evaluate=_on_graphs(compiled, system, setup.order, sizes))
+        return replace(setup, system=system, evaluate=_on_graphs(compiled, system, setup.order, padded))
     if case == "replicas":
         return replace(setup, copies=N_COPIES)
     if case == "far from the origin":

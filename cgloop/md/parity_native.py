@@ -17,6 +17,7 @@ from cgloop.md.evaluation import Evaluate
 from cgloop.md.native import NativeProbe
 from cgloop.md.parity_cases import PERTURBATION_A, Difference
 from cgloop.md.system import System
+from cgloop.model.compilation import quickly
 from cgloop.model.graph import Graph, build_graph
 from cgloop.model.hybrid import Model, Params, energy_terms
 from cgloop.model.names import PRIOR_TERM_NAMES
@@ -50,7 +51,7 @@ class NativePrior:
             by_term = energy_terms(self.model, {"prior": self.prior, "ml": {}}, positions, graph)
             return jnp.stack([by_term[name].sum() for name in self.terms])
 
-        self._slopes = jax.jit(jax.jacrev(table))
+        self._slopes = jax.jit(jax.jacrev(table), compiler_options=quickly())
 
     def expected(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Forces [T, N, 3] and energies [T] of the terms, for a frame [N, 3] in Å."""

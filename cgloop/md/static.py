@@ -6,7 +6,6 @@ and whether beads that overlap come apart, in float64. Numbers only: what they m
 
 import json
 from collections.abc import Callable
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import read_trained
 from cgloop.interrupt import check_stop
 from cgloop.md.parity import load_frames
+from cgloop.md.parity_cases import compiled_reference
 from cgloop.md.system import System
 from cgloop.model.graph import Graph, build_graph, pad_graph
-from cgloop.model.hybrid import Model, Params, energy_and_forces
+from cgloop.model.hybrid import Model, Params
 from cgloop.model.topology import separation_matrix
 from cgloop.priors.scans import scan_prior
 from cgloop.stages import write_json
@@ -42,7 +42,8 @@ TRANSLATION_A = 50.0
 OVERLAPS = 4
 OVERLAP_A = 0.3
 OVERLAP_SEPARATION = 3
-MINIMIZER_STEPS = 500
+MINIMIZER_STEPS, MINIMIZER_FORCE = 250, 1e-2
+"""Steps at most, and the largest component of a force, kcal/mol/Å, at which beads are at rest."""
 
 Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """Positions [N, 3] in Å of one protein to its energy and forces [N, 3], kcal/mol and kcal/mol/Å."""
@@ -83,17 +84,12 @@ def static_stage(config: Config, train_dir: Path, priors_dir: Path, dataset_dir:
     return result
 
 
-@cache
-def _compiled(model: Model) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
-    return jax.jit(partial(energy_and_forces, model))
-
-
 class Energy:
     """A model in float64 for one protein, compiled for one number of pairs."""
 
     def __init__(self, model: Model, params: Params, system: System):
         self._params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-        self._function = _compiled(model)
+        self._function = compiled_reference(model)
         self._system, self._reach = system, model.cutoff_A + MARGIN_A
 
     def graph(self, positions: np.ndarray) -> Graph:
@@ -231,8 +227,9 @@ def _minimized(evaluate: Evaluate, frame: np.ndarray) -> np.ndarray:
         energy, forces = evaluate(flat.reshape(-1, 3))
         return energy, -forces.ravel()
 
-    options = {"maxiter": MINIMIZER_STEPS, "maxfun": MINIMIZER_STEPS}
-    return minimize(function, frame.ravel(), jac=True, method="L-BFGS-B", options=options).x.reshape(-1, 3)
+    # Conjugate gradients need no linear algebra of small matrices, in which threads of BLAS would wait for each other.
+    options = {"maxiter": MINIMIZER_STEPS, "gtol": MINIMIZER_FORCE}
+    return minimize(function, frame.ravel(), jac=True, method="CG", options=options).x.reshape(-1, 3)
 
 
 def _larger(one: float, other: float) -> float:

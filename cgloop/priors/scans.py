@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cgloop.model.compilation import quickly
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, Params, energy_terms
 from cgloop.model.terms import CHARGES, KEY_NAMES, key_of_type
@@ -58,7 +59,7 @@ def scan_prior(model: Model, params: Params, curves: dict[str, Any]) -> list[dic
 
 @cache
 def _compiled(model: Model) -> Callable[..., dict[str, jax.Array]]:
-    return jax.jit(partial(energy_terms, model))
+    return jax.jit(partial(energy_terms, model), compiler_options=quickly())
 
 
 class _Terms:
