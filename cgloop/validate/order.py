@@ -46,6 +46,26 @@ def order_check(runs: dict[int, StageRun], settings: ValidateConfig) -> CheckRes
     )
 
 
+def without_starts(nvt: StageRun) -> CheckResult:
+    """The result where there was nowhere to start from: a failure of the model only if no replica survived NVT.
+
+    Args:
+        nvt: the dynamics from whose end these runs start.
+    """
+    survivors = sum(not one.limit and one.steps_done >= one.steps_asked > 0 for one in nvt.replicas)
+    verdict: Verdict = "inconclusive" if survivors else "fail"
+    reason = "no replica survived NVT, from whose end these runs start"
+    if survivors:
+        reason = (
+            f"{survivors} of {nvt.replicas_asked} replicas survived NVT, but their state at its end, where these runs "
+            "start, was not kept"
+        )
+    return CheckResult(
+        check=ORDER.name, subject=nvt.protein, value=None, error=0.0, threshold=None, verdict=verdict, reason=reason,
+        detail={"incomplete": True},
+    )  # fmt: skip
+
+
 def rounding_variance(series: np.ndarray) -> float:
     """Variance of the white noise on a smooth series [T], from fourth differences; these have weights 1, −4, 6, −4, 1,
     so that independent noise comes out with 70 times its variance, and what is smooth vanishes."""

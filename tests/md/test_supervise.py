@@ -31,14 +31,14 @@ def workers():
 class Meanwhile(threading.Thread):
     """Does something to the worker as soon as its first checkpoint is there; use as a context manager."""
 
-    def __init__(self, out, action):
+    def __init__(self, out, action, checkpoint=f"nvt/{NAME}"):
         super().__init__(daemon=True)
-        self._out, self._action, self.error = out, action, None
+        self._out, self._action, self._checkpoint = out, action, checkpoint
 
     def run(self):
         deadline = time.monotonic() + 120.0
         while time.monotonic() < deadline:
-            if list(self._out.glob(f".jobs/*/nvt/{NAME}")):
+            if list(self._out.glob(f".jobs/*/{self._checkpoint}")):
                 for worker in workers():
                     self._action(worker)
                 return

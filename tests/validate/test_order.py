@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cgloop.validate.ensemble import convergence_deviation
-from cgloop.validate.order import judge_order, rounding_variance
+from cgloop.validate.order import judge_order, rounding_variance, without_starts
+from cgloop.validate.rundata import Replica, StageRun
 
 TIMESTEP = 0.1
 
@@ -116,3 +117,18 @@ def test_what_was_not_measured_does_not_pass(settings, second_order):
     broken = [[one.copy() for one in replica] for replica in second_order]
     broken[1][2][10] = np.nan
     assert judge(broken, settings).verdict != "pass"
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict", "words"),
+    [
+        ("max_force", "fail", "no replica survived NVT"),
+        ("", "inconclusive", "1 of 2 replicas survived NVT, but their state"),
+    ],
+)
+def test_where_there_is_no_start_it_says_why(limit, verdict, words):
+    """That a state was not kept, as where an engine writes none, is no fault of the model."""
+    replica = Replica(0, 100, 40 if limit else 100, limit, {}, np.zeros((0, 2, 3)))
+    found = without_starts(StageRun("p", "nvt", 2.0, 320.0, 2, 2, 0, 0, [replica]))
+    assert (found.subject, found.verdict) == ("p", verdict)
+    assert words in found.reason
