@@ -8,9 +8,13 @@ Clopper–Pearson intervals.
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,53 +26,61 @@ from tests.validate import synthetic
 from tests.validate.synthetic import Lengths
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "chignolin" / "mdcath_dataset_cln025.h5"
-SETS = {"as in the example": Lengths(), "twice as long": Lengths(nvt_ps=400.0, nve_ps=50.0)}
-WRONG_SET = "as in the example"
+EXAMPLE_SET, LONG_SET = "as in the example", "twice as long"
+SETS = {EXAMPLE_SET: Lengths(), LONG_SET: Lengths(nvt_ps=400.0, nve_ps=50.0)}
 VERDICTS = ("pass", "fail", "inconclusive")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200, help="healthy runs of each length")
+    parser.add_argument("--runs", type=int, default=200, help="healthy runs as in the example")
     parser.add_argument("--wrong", type=int, default=50, help="runs of each wrong model")
+    parser.add_argument("--long", type=int, default=200, help="healthy runs of twice the length")
+    parser.add_argument("--processes", type=int, default=1, help="side by side; the numbers do not depend on it")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    names, chain = synthetic.real_chain(EXAMPLE)
-    required = list(REQUIRED)
     result: dict[str, Any] = {
         "system": "CLN025 as a chain of Gaussian bonds, angles and dihedrals",
-        "required": required,
+        "required": list(REQUIRED),
         "significance": GateConfig().significance,
         "lengths": {name: asdict(lengths) for name, lengths in SETS.items()},
         "healthy": {},
         "wrong": {},
     }
-    for name, lengths in SETS.items():
-        runs = (synthetic.healthy_run(names, chain, seed, lengths) for seed in range(chosen.runs))
-        result["healthy"][name] = _rates(name, runs, chosen.runs, lengths, required)
-    lengths, first = SETS[WRONG_SET], 10_000
-    for name in (*synthetic.DAMAGED, *synthetic.OTHER_MODELS):
-        runs = (_wrong(name, names, chain, first + seed, lengths) for seed in range(chosen.wrong))
-        result["wrong"][name] = _rates(name, runs, chosen.wrong, lengths, required)
-    chosen.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    wrong = (*synthetic.DAMAGED, *synthetic.OTHER_MODELS)
+    first = 10_000
+    plan = [
+        ("healthy", EXAMPLE_SET, "", EXAMPLE_SET, 0, chosen.runs),
+        *(("wrong", name, name, EXAMPLE_SET, first, chosen.wrong) for name in wrong),
+        ("healthy", LONG_SET, "", LONG_SET, 0, chosen.long),
+    ]
+    # Not forked: libraries that have started threads do not survive it.
+    with ProcessPoolExecutor(chosen.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for section, name, damage, lengths, start, count in plan:
+            if count:
+                seeds = range(start, start + count)
+                verdicts = pool.map(partial(judged, damage, SETS[lengths]), seeds)
+                result[section][name] = _rates(name, verdicts, count)
+                chosen.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _wrong(name: str, names: list[str], chain: Any, seed: int, lengths: Lengths) -> Any:
-    if name in synthetic.OTHER_MODELS:
-        return synthetic.healthy_run(names, chain, seed, lengths, synthetic.OTHER_MODELS[name](chain))
-    run = synthetic.healthy_run(names, chain, seed, lengths)
-    synthetic.DAMAGED[name](run)
-    return run
+def judged(damage: str, lengths: Lengths, seed: int) -> dict[str, Any]:
+    """The gate's verdict of one run: a healthy one, or one with this damage or of this other model."""
+    names, chain = synthetic.real_chain(EXAMPLE)
+    other = synthetic.OTHER_MODELS.get(damage)
+    run = synthetic.healthy_run(names, chain, seed, lengths, other(chain) if other else None)
+    if damage in synthetic.DAMAGED:
+        synthetic.DAMAGED[damage](run)
+    with tempfile.TemporaryDirectory() as folder:
+        return synthetic.gate_of(run, lengths, Path(folder) / "run", REQUIRED)
 
 
-def _rates(name: str, runs: Any, count: int, lengths: Lengths, required: list[str]) -> dict[str, Any]:
+def _rates(name: str, verdicts: Iterable[dict[str, Any]], count: int) -> dict[str, Any]:
     gate: Counter[str] = Counter()
     checks: dict[str, Counter[str]] = {}
     why: Counter[str] = Counter()
     with progress(name, total=count, unit="run") as bar:
-        for run in runs:
-            with tempfile.TemporaryDirectory() as folder:
-                verdict = synthetic.gate_of(run, lengths, Path(folder) / "run", required)
+        for verdict in verdicts:
             gate["refused" if verdict["refused"] else verdict["verdict"]] += 1
             for check in verdict["checks"]:
                 if check["required"]:

@@ -73,16 +73,25 @@ class ValidateConfig(Section):
 
 
 REQUIRED = [
+    "static.prior",
+    "static.gradient",
+    "static.symmetry",
     "parity.forces",
     "parity.energy",
     "stability.survival",
     "minimize.converged",
     "nvt.temperature",
+    "nvt.distribution",
+    "nvt.equipartition",
     "nve.drift",
+    "nve.order",
     "structure.rmsd",
     "structure.mirror",
     "structure.contacts",
     "structure.q",
+    "structure.rg",
+    "structure.end_to_end",
+    "structure.handedness",
 ]
 
 

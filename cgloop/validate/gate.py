@@ -10,8 +10,17 @@ from cgloop.cautions import gate_cautions, protein_cautions
 from cgloop.config.validate import REQUIRED
 from cgloop.errors import UserError
 from cgloop.validate.artifact import SUBJECT, parity_checks
-from cgloop.validate.gate_controls import after_controls, correct_for_number, missed_controls
-from cgloop.validate.gate_words import passed, refused, sentence, summarize, title, ungated
+from cgloop.validate.gate_controls import after_controls, correct_for_number, missed_controls, without_structure
+from cgloop.validate.gate_words import (
+    cannot_tell,
+    passed,
+    refused,
+    sentence,
+    summarize,
+    title,
+    undecided_structure,
+    ungated,
+)
 from cgloop.validate.power import POWER_NOTES
 from cgloop.validate.registry import CHECKS, OF_THE_MODEL
 
@@ -32,12 +41,14 @@ def judge(
 ) -> dict[str, Any]:
     """The verdict of the gate.
 
-    `pass` needs every required check of every gated protein to pass. One required fail is a fail, and so is a
-    required check without a result: missing data is a failure of the run. All else is inconclusive. Before that,
-    the controls apply: where the reference itself does not pass a structural check, that check is inconclusive for
-    the model too, unless it failed because data are missing; and fails that are to be expected by chance among so
-    many checks are taken back. Where a required check lets a known-bad trajectory pass, the gate refuses to judge:
-    inconclusive, whatever the checks say of the model.
+    `pass` needs every required check of every gated protein to pass, but for those that cannot tell: a comparison of
+    structure that does not tell the reference from that at another temperature, or that has nothing to compare in this
+    protein, is reported and does not decide. Nothing passes if that is so of all comparisons of a protein. One required
+    fail is a fail, and so is a required check without a result: missing data is a failure of the run. All else is
+    inconclusive. Before that, the controls apply: where the reference itself does not pass a structural check, that
+    check is inconclusive for the model too, unless it failed because data are missing; and fails to be expected
+    by chance among so many checks are taken back. Where a required check lets a known-bad trajectory pass, the gate
+    refuses to judge: inconclusive, whatever the checks say of the model.
 
     Args:
         metrics: contents of `metrics.json`, and `engine`, what ran the dynamics; of another than LAMMPS none passes.
@@ -48,6 +59,7 @@ def judge(
 
     Returns:
         `verdict`, `refused`, `summary` (plain words), `reasons` (one sentence per required check that did not pass),
+        `not_gated` (one per required check that cannot tell),
         `cautions` (of the model, of the proteins that were simulated, of a gate with fewer checks than usual), `checks`
         (every result, with title and whether it is required), `required`, `missing`, `controls`,
         `power_notes` (what the checks cannot see).
@@ -71,11 +83,15 @@ def judge(
     found = {(check["check"], check["subject"]): check for check in checks}
     missing = [{"check": name, "subject": subject} for name, subject in wanted if (name, subject) not in found]
     own = [*protein_cautions(proteins), *gate_cautions(required, REQUIRED)]
-    deciding = [found[key] for key in wanted if key in found]
+    asked = [found[key] for key in wanted if key in found]
+    aside = [check for check in asked if "not_gated" in check]
+    deciding = [check for check in asked if "not_gated" not in check]
     replicas = {name: int(protein["replicas"]) for name, protein in proteins.items() if protein.get("replicas")}
     correct_for_number(deciding, replicas, significance)
     verdict = _verdict(deciding, missing, metrics)
-    summary = summarize(verdict, deciding, missing, metrics)
+    summary = summarize(verdict, deciding, missing, metrics, aside)
+    if verdict == "pass" and (blind := without_structure(deciding, aside)):
+        verdict, summary = "inconclusive", undecided_structure(blind, aside)
     engine = metrics.get("engine") or GATE_ENGINE
     if verdict == "pass" and engine != GATE_ENGINE:
         verdict = "inconclusive"
@@ -100,6 +116,7 @@ def judge(
         "engine": engine,
         "reasons": [sentence(check) for check in deciding if check["verdict"] != "pass"]
         + [f"{title(entry['check'])} of {entry['subject']}: not measured" for entry in missing],
+        "not_gated": [cannot_tell(check) for check in aside],
         "cautions": [*cautions, *(one.to_json() for one in own)],
         "checks": checks,
         "required": list(required),

@@ -7,6 +7,7 @@ from typing import Any
 from scipy import stats
 
 from cgloop.validate.controls import CONTROLLED
+from cgloop.validate.family import BY_NAME
 from cgloop.validate.registry import CHECKS
 from cgloop.validate.statistics import CONFIDENCE, holm, student_t
 
@@ -18,16 +19,25 @@ def after_controls(check: dict[str, Any], controls: Mapping[str, Any]) -> dict[s
     """The result with the verdict that remains when the reference has been judged, too.
 
     Returns:
-        `check`, changed; its original verdict in `measured_verdict`.
+        `check`, changed; its original verdict in `measured_verdict`. Where the check can tell nothing about this
+        protein or its temperature, whatever the model, it is only reported, and `not_gated` says why.
     """
     name, subject = check["check"], check["subject"]
     check["measured_verdict"] = check["verdict"]
-    if name not in CONTROLLED or check["verdict"] not in ("pass", "fail") or check["detail"].get("incomplete"):
+    if name not in CONTROLLED or check["verdict"] == "reported" or check["detail"].get("incomplete"):
         return check
+    if check["verdict"] == "inconclusive" and check["detail"].get("not_applicable"):
+        check.update(verdict="reported", not_gated=check["reason"])
+        return check
+    decided = check["verdict"] in ("pass", "fail")
     control = controls.get("reference", {}).get(subject, {}).get(name)
     power = controls.get("power", {}).get(subject, {}).get(name)
     if control is None:
+        if not decided:
+            return check
         check["verdict"], why = "inconclusive", "the control with the reference was not run"
+    elif not decided and control["verdict"] != "pass":
+        return check
     elif control["verdict"] == "fail":
         check["verdict"] = "inconclusive"
         why = f"the reference itself fails this check, which therefore cannot judge: {control['reason']}"
@@ -36,12 +46,21 @@ def after_controls(check: dict[str, Any], controls: Mapping[str, Any]) -> dict[s
         why = f"the reference itself is inconclusive in this check: {control['reason']}"
         check["detail"] = {**check["detail"], "needs": control.get("needs") or {}}
     elif power is not None and not power["able"]:
-        check["verdict"] = "reported"
         why = f"this check cannot tell the reference from that at {power['other_temperature_K']:g} K"
+        check.update(verdict="reported", not_gated=why.replace("this check", "it"))
     else:
         return check
     check["reason"] = f"{check['reason']}; {why}"
     return check
+
+
+def without_structure(deciding: Sequence[Mapping[str, Any]], aside: Sequence[Mapping[str, Any]]) -> str:
+    """The first protein of which required comparisons with the reference were set aside and none decides, or nothing.
+
+    The mirror check is none of them: it refers to the native structure, and says nothing about the ensemble.
+    """
+    decided = {check["subject"] for check in deciding if check["check"] in BY_NAME}
+    return next((check["subject"] for check in aside if check["subject"] not in decided), "")
 
 
 def missed_controls(

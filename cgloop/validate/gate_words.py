@@ -29,13 +29,30 @@ def ungated(metrics: Mapping[str, Any]) -> str:
 
 
 def summarize(
-    verdict: str, deciding: Sequence[Mapping[str, Any]], missing: Sequence[Any], metrics: Mapping[str, Any]
+    verdict: str,
+    deciding: Sequence[Mapping[str, Any]],
+    missing: Sequence[Any],
+    metrics: Mapping[str, Any],
+    aside: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """One or two sentences for somebody who reads nothing else."""
+    """One or two sentences for somebody who reads nothing else.
+
+    Args:
+        verdict: of the gate.
+        deciding: results of the required checks.
+        missing: required checks without a result.
+        metrics: contents of `metrics.json`.
+        aside: required checks that cannot tell, and do not decide.
+    """
     if why := ungated(metrics):
         return why[:1].upper() + why[1:] + "."
     if verdict == "pass":
-        return f"All {len(deciding)} required checks pass." if len(deciding) > 1 else "The one required check passes."
+        if not aside:
+            return (
+                f"All {len(deciding)} required checks pass." if len(deciding) > 1 else "The one required check passes."
+            )
+        more = f" ({len(aside) - 1} more)" if len(aside) > 1 else ""
+        return f"All {len(deciding)} required checks that can tell pass. {cannot_tell(aside[0])}{more}."
     failed = [check for check in deciding if check["verdict"] == "fail"]
     open_ = [check for check in deciding if check["verdict"] != "fail" and not passed(check)]
     total = len(deciding) + len(missing)
@@ -54,6 +71,21 @@ def summarize(
     return (
         f"{total - len(open_)} of {total} required checks pass, {len(open_)} cannot be decided; "
         f"first: {title(open_[0]['check'])} of {open_[0]['subject']}: {open_[0]['reason'].split(', but ')[0]}.{advice}"
+    )
+
+
+def cannot_tell(check: Mapping[str, Any]) -> str:
+    """Of a required check that does not decide: why."""
+    return f"Not gated, because it cannot tell: {title(check['check'])} of {check['subject']}: {check['not_gated']}"
+
+
+def undecided_structure(protein: str, aside: Sequence[Mapping[str, Any]]) -> str:
+    """Why nothing passes where no comparison with the reference decides."""
+    own = [check for check in aside if check["subject"] == protein]
+    return (
+        f"All other required checks pass, but nothing was decided about the structure of {protein}: none of the "
+        f"{len(own)} required comparisons with the reference can tell; first: {title(own[0]['check'])}: "
+        f"{own[0]['not_gated']}."
     )
 
 

@@ -4,6 +4,10 @@ Rates are those of `python -m benchmarks.gate_power`; docs/validation.md says ho
 """
 
 POWER_NOTES: dict[str, str] = {
+    "static.prior": "Each term alone, and the network not at all: minima of several terms together are not seen.",
+    "static.gradient": "Steps of the energy that lie between its three frames are not seen; drift and order in "
+    "NVE look at every step.",
+    "static.symmetry": "Three frames; an energy that does not know left from right is as invariant as one that does.",
     "parity.forces": "Frames of other proteins, and states that its cases do not contain, are not compared.",
     "parity.energy": "Does not see an error of the energy that is the same in LAMMPS and in JAX.",
     "stability.survival": "That nothing broke in S ns bounds the rate of crashes below 3/S per ns (95 %), no further.",
@@ -14,6 +18,7 @@ POWER_NOTES: dict[str, str] = {
     "length of the run.",
     "nvt.equipartition": "Types with few beads are decided last; a difference of a few per cent needs nanoseconds.",
     "nve.drift": "A drift that reverses its sign within the run is not seen as one.",
+    "nve.order": "A force that is wrong but the gradient of a smooth energy is integrated at second order as well.",
     "structure.rmsd": "Two ensembles at the same distances from the native structure, in different directions, are the "
     "same to it; so are those closer than its limit.",
     "structure.mirror": "Judges folded frames only; nothing about a fold that is its own mirror image.",

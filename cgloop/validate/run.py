@@ -190,7 +190,7 @@ def measure_protein(
         _incomplete(nvt_ensemble.DISTRIBUTION, runs["nvt"]) or nvt_ensemble.distribution_check(runs["nvt"], settings),
         _incomplete(nvt_ensemble.EQUIPARTITION, runs["nvt"]) or nvt_ensemble.equipartition_check(runs["nvt"], settings),
         _incomplete(nve.DRIFT, runs["nve"]) or nve.drift_check(runs["nve"], settings),
-        *([] if controls is None else [_order(controls, settings, runs["nvt"])]),
+        _order(controls, settings, runs["nvt"]),
     ]
     model = _observed(runs["nvt"], reference, settings)
     checks += _structural(runs["nvt"], model, reference)
@@ -220,7 +220,12 @@ def _observed(run: StageRun, reference: Reference, settings: ValidateConfig) -> 
     ]
 
 
-def _order(controls: ControlRuns, settings: ValidateConfig, nvt_run: StageRun) -> CheckResult:
+def _order(controls: ControlRuns | None, settings: ValidateConfig, nvt_run: StageRun) -> CheckResult:
+    if controls is None:
+        return CheckResult(
+            check=order.ORDER.name, subject=nvt_run.protein, value=None, error=0.0, threshold=None, verdict="inconclusive",
+            reason="not measured: no runs with shorter time steps were made (stage `control`)",
+        )  # fmt: skip
     runs = list(controls.order.values())
     if not any(run.replicas_asked for run in runs):
         return order.without_starts(nvt_run)

@@ -18,6 +18,7 @@ from cgloop.config import Config
 from cgloop.data.dataset import ProteinData, write_manifest, write_protein
 from cgloop.residues import TYPE_ID
 from cgloop.units import KB
+from tests.validate import beside
 
 TEMPERATURE_K = 320.0
 TIMESTEP_FS = 2.0
@@ -35,9 +36,20 @@ def ou_process(rng, steps, shape, correlation_steps):
 
 def kinetic_series(rng, steps, n_beads, stage="nvt", temperature_K=TEMPERATURE_K, correlation_steps=1.5):
     """Kinetic energy of a replica, kcal/mol: ½ kT Σ z² over its degrees of freedom."""
-    freedom = 3 * n_beads - (3 if stage == "nve" else 0)
-    z = ou_process(rng, steps, (freedom,), correlation_steps)
-    return 0.5 * KB * temperature_K * (z**2).sum(axis=1)
+    moving = n_beads - (1 if stage == "nve" else 0)
+    return kinetic_by_bead(rng, steps, moving, temperature_K, correlation_steps).sum(axis=1)
+
+
+def kinetic_by_bead(rng, steps, n_beads, temperature_K=TEMPERATURE_K, correlation_steps=1.5):
+    """Kinetic energy [steps, N] of the beads of a replica in Langevin dynamics, kcal/mol: ½ kT Σ z² of three each."""
+    z = ou_process(rng, steps, (n_beads, 3), correlation_steps)
+    return 0.5 * KB * temperature_K * (z**2).sum(axis=2)
+
+
+def members(names):
+    """Residue names in the order of their types, and which beads [N, K] are of each."""
+    kinds = sorted(set(names), key=lambda name: TYPE_ID[name])
+    return kinds, np.array([[name == kind for kind in kinds] for name in names], float)
 
 
 def elastic_frames(rng, native, frames, amplitude_A=0.1, correlation_steps=2.0):
@@ -69,6 +81,8 @@ class FakeReplica:
     max_bond_deviation: np.ndarray
     steps_done: int
     limit: str = ""
+    shares: np.ndarray | None = None
+    """[T, N], what part of the kinetic energy is each bead's: of types they follow whatever is done to the sum."""
 
 
 @dataclass
@@ -90,6 +104,9 @@ class FakeRun:
     untrained: list[str] = field(default_factory=list)
     other_reference: list[np.ndarray] = field(default_factory=list)
     settings: dict = field(default_factory=dict)
+    static: dict = field(default_factory=dict)
+    history: dict = field(default_factory=dict)
+    order: list[dict[int, np.ndarray]] = field(default_factory=list)
 
     def config(self) -> Config:
         return Config.model_validate(
@@ -113,7 +130,8 @@ class FakeRun:
 def healthy_replica(rng, positions, length_ps, stage, n_beads):
     """A replica with nothing wrong."""
     points = round(length_ps / OBSERVE_PS)
-    kinetic = kinetic_series(rng, points, n_beads, stage)
+    by_bead = kinetic_by_bead(rng, points, n_beads if stage == "nvt" else n_beads - 1)
+    kinetic = by_bead.sum(axis=1)
     # In NVE only the integrator's bounded fluctuation remains.
     total = 5.0 + (0.01 * rng.normal(size=points) if stage == "nve" else kinetic + rng.normal(size=points))
     return FakeReplica(
@@ -124,6 +142,7 @@ def healthy_replica(rng, positions, length_ps, stage, n_beads):
         max_force=20 + 5 * rng.random(points),
         max_bond_deviation=0.05 * rng.random(points),
         steps_done=round(length_ps * 1000 / TIMESTEP_FS),
+        shares=by_bead / kinetic[:, None] if stage == "nvt" else None,
     )
 
 
@@ -167,6 +186,9 @@ def good_run(names, native, reference, model, seed=0, nve_ps=60.0):
             "full_minus_prior": {"value": -0.5, "error": 0.1},
         },
         topology_names=list(names),
+        static=beside.static_of(native, TEMPERATURE_K),
+        history=beside.history_of(seed),
+        order=beside.order_totals(rng, TIMESTEP_FS, KB * TEMPERATURE_K),
     )  # fmt: skip
 
 
@@ -180,15 +202,17 @@ def analytic_run(names, native, seed=0, replicas=8, frames=300):
 
 def write_run(run: FakeRun, root: Path) -> dict[str, Path]:
     """Write everything below `root`; the keyword arguments of `validate_run` other than `config` and `out`."""
-    folders = {name: root / name for name in ("prep", "train", "parity", "md")}
+    folders = {name: root / name for name in ("prep", "train", "parity", "md", "control")}
     for folder in folders.values():
         folder.mkdir(parents=True)
     _write_dataset(run, folders["prep"])
     (folders["train"] / "forces.json").write_text(json.dumps(run.forces))
+    (folders["train"] / "history.json").write_text(json.dumps(run.history))
     (folders["parity"] / "parity.json").write_text(json.dumps(run.parity))
+    (folders["parity"] / "static.json").write_text(json.dumps(run.static))
     stages = {}
     for stage, length_ps, replicas in (("nvt", run.nvt_ps, run.nvt), ("nve", run.nve_ps, run.nve)):
-        _write_stage(run, folders["md"] / "chain" / stage, stage, length_ps, replicas)
+        _write_stage(run, folders["md"] / "chain" / stage, stage, length_ps, replicas, OBSERVE_PS, TIMESTEP_FS)
         stages[stage] = {"replicas": [{"steps_done": r.steps_done} for r in replicas]}
     _write_minimized(run, folders["md"] / "chain" / "minimize")
     md = {
@@ -200,11 +224,13 @@ def write_run(run: FakeRun, root: Path) -> dict[str, Path]:
         "proteins": {"chain": {"n_beads": len(run.names), "untrained_types": run.untrained, "stages": stages}},
     }
     (folders["md"] / "md.json").write_text(json.dumps(md))
+    _write_order(run, folders["control"])
     return {
         "md_dir": folders["md"],
         "dataset_dir": folders["prep"],
         "parity_json": folders["parity"] / "parity.json",
         "train_dir": folders["train"],
+        "control_dir": folders["control"],
     }
 
 
@@ -232,21 +258,56 @@ def _write_dataset(run: FakeRun, folder: Path) -> None:
     write_manifest(folder, ["chain"], temperature_K=TEMPERATURE_K, mapping="ca", projection="basic")
 
 
-def _write_stage(run: FakeRun, folder: Path, stage: str, length_ps: float, replicas: list[FakeReplica]) -> None:
+def _write_order(run: FakeRun, folder: Path) -> None:
+    """`control.json`, and the runs with a whole, a half and a quarter of the time step, without the prior's own."""
+    steps, replicas = beside.ORDER_STEPS, len(run.order)
+    begun = {f"dt_{k}": {f"replica_{i:03d}": {"survived": True} for i in range(replicas)} for k in beside.STEP_FACTORS}
+    about = {
+        "engine": "lammps", "temperature_K": run.md_temperature_K, "timestep_fs": TIMESTEP_FS, "replicas": replicas,
+        "prior_only": {"run": False, "reason": "the chain has no prior of its own", "steps": steps},
+        "order": {"factors": list(beside.STEP_FACTORS), "steps": steps}, "proteins": {"chain": {"order": begun}},
+    }  # fmt: skip
+    (folder / "control.json").write_text(json.dumps(about))
+    length_ps = steps * TIMESTEP_FS / 1000
+    for k in beside.STEP_FACTORS:
+        found = [
+            FakeReplica(
+                positions=run.native[None], kinetic=np.full(steps, 5.0), total=totals[k],
+                min_distance_A=np.full(steps, 3.5), max_force=np.full(steps, 20.0),
+                max_bond_deviation=np.full(steps, 0.02), steps_done=k * steps,
+            )
+            for totals in run.order
+        ]  # fmt: skip
+        place = folder / "chain" / "order" / f"dt_{k}"
+        _write_stage(run, place, "nve", length_ps, found, TIMESTEP_FS / 1000, TIMESTEP_FS / k)
+
+
+def _write_stage(
+    run: FakeRun,
+    folder: Path,
+    stage: str,
+    length_ps: float,
+    replicas: list[FakeReplica],
+    observe_ps: float,
+    timestep_fs: float,
+) -> None:
     folder.mkdir(parents=True)
     n = len(run.names)
+    kinds, member = members(run.names)
     lines = [
         f"ATOM  {i + 1:5d}  CA  {name} A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C  "
         for i, (name, (x, y, z)) in enumerate(zip(run.topology_names, run.native, strict=True))
     ]
     (folder / "topology.pdb").write_text("\n".join([*lines, "END"]) + "\n")
     with h5py.File(folder / "observables.h5", "w") as file:
-        file.attrs.update({"protein": "chain", "stage": stage, "n_beads": n, "timestep_fs": TIMESTEP_FS})
+        file.attrs.update({"protein": "chain", "stage": stage, "n_beads": n, "timestep_fs": timestep_fs})
+        if stage == "nvt":
+            file.attrs.update({"kinetic_types": kinds, "dof_by_type": 3 * member.sum(axis=0)})
         for number, replica in enumerate(replicas):
             group = file.create_group(f"replica_{number:03d}")
             points = len(replica.kinetic)
             columns = {
-                "time_ps": OBSERVE_PS * np.arange(1, points + 1),
+                "time_ps": observe_ps * np.arange(1, points + 1),
                 "temperature_K": 2 * replica.kinetic / (3 * n * KB),
                 "kinetic": replica.kinetic,
                 "potential": replica.total - replica.kinetic,
@@ -255,10 +316,12 @@ def _write_stage(run: FakeRun, folder: Path, stage: str, length_ps: float, repli
                 "max_force": replica.max_force,
                 "max_bond_deviation": replica.max_bond_deviation,
             }
+            if replica.shares is not None:
+                columns["kinetic_by_type"] = (replica.shares @ member) * replica.kinetic[:, None]
             for name, values in columns.items():
                 group[name] = values
             group.attrs.update(
-                steps_asked=round(length_ps * 1000 / TIMESTEP_FS),
+                steps_asked=round(length_ps * 1000 / timestep_fs),
                 steps_done=replica.steps_done,
                 survived=not replica.limit,
             )
@@ -284,6 +347,7 @@ def _write_minimized(run: FakeRun, folder: Path) -> None:
 
 def shortened(replica: FakeReplica, fraction: float, limit: str = "") -> FakeReplica:
     """The replica with only the first part of everything."""
-    arrays = ("positions", "kinetic", "total", "min_distance_A", "max_force", "max_bond_deviation")
-    cut = {name: values[: int(fraction * len(values))] for name in arrays if len(values := getattr(replica, name))}
+    arrays = ("positions", "kinetic", "total", "min_distance_A", "max_force", "max_bond_deviation", "shares")
+    given = {name: values for name in arrays if (values := getattr(replica, name)) is not None}
+    cut = {name: values[: int(fraction * len(values))] for name, values in given.items()}
     return replace(replica, **cut, steps_done=int(fraction * replica.steps_done), limit=limit)

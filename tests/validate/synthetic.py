@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from scipy.signal import lfilter
+from scipy.spatial.transform import Rotation
 
 from cgloop.config import Config
 from cgloop.units import KB
@@ -41,7 +42,7 @@ class Lengths:
     replicas: int = 8
     nvt_ps: float = 200.0
     nve_ps: float = 25.0
-    friction_per_ps: float = 2.0
+    friction_per_ps: float = 5.0
     reference_replicas: int = 4
     reference_ps: float = 2000.0
 
@@ -130,11 +131,26 @@ def healthy_run(
     run = builders.good_run(names, native, reference, simulated, seed, lengths.nve_ps)
     memory = 1.0 / (lengths.friction_per_ps * OBSERVE_PS)
     for replica in run.nvt:
-        replica.kinetic = builders.kinetic_series(rng, len(replica.kinetic), len(names), correlation_steps=memory)
+        by_bead = builders.kinetic_by_bead(rng, len(replica.kinetic), len(names), correlation_steps=memory)
+        replica.kinetic = by_bead.sum(axis=1)
+        replica.shares = by_bead / replica.kinetic[:, None]
         replica.total = replica.kinetic + rng.normal(size=len(replica.kinetic))
     for replica in run.nve:
         replica.total = chain.conserved(rng, len(replica.total))
     return run
+
+
+def bent(run: FakeRun, degrees: list[float]) -> None:
+    """Angles and dihedrals changed by so much, bonds kept; fluctuations as they were."""
+    native = Chain.of(run.native)
+    place = native.mean.copy()
+    place[len(run.native) - 1 :] += np.radians(degrees)
+    middle = run.native.mean(axis=0)
+    new = native.build(place[None])[0]
+    turn, _ = Rotation.align_vectors(run.native - middle, new - new.mean(axis=0))
+    shift = turn.apply(new - new.mean(axis=0)) + middle - run.native
+    for replica in run.nvt:
+        replica.positions = (replica.positions + shift).astype(np.float32)
 
 
 def hotter(run: FakeRun) -> None:

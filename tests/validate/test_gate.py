@@ -57,7 +57,7 @@ def test_nothing_passes_that_lammps_has_not_run(metrics):
 def test_everything_passes(metrics):
     verdict = judge(metrics, REQUIRED)
     assert verdict["verdict"] == "pass"
-    assert verdict["summary"] == "All 18 required checks pass."
+    assert verdict["summary"] == "All 33 required checks pass."
     assert verdict["reasons"] == []
     assert json.dumps(verdict)
     assert all(check["required"] and check["title"] for check in verdict["checks"])
@@ -147,11 +147,58 @@ def test_missing_data_fails_whatever_the_reference_is_like(metrics):
     assert judge(metrics, REQUIRED)["verdict"] == "fail"
 
 
-def test_check_without_power_is_reported_and_does_not_pass(metrics):
-    metrics["controls"]["power"] = {"a": {"structure.rmsd": {"able": False, "other_temperature_K": 450.0}}}
+BLIND = {"able": False, "other_temperature_K": 450.0}
+
+
+@pytest.mark.parametrize("measured", ["pass", "fail", "inconclusive"])
+def test_check_without_power_is_reported_and_does_not_decide(metrics, measured):
+    change(metrics, "structure.rmsd", "a", verdict=measured)
+    metrics["controls"]["power"] = {"a": {"structure.rmsd": BLIND}}
+    verdict = judge(metrics, REQUIRED)
+    assert verdict["verdict"] == "pass"
+    assert verdict["summary"].startswith("All 32 required checks that can tell pass. Not gated, because it cannot tell")
+    assert len(verdict["not_gated"]) == 1
+    assert "cannot tell the reference from that at 450 K" in verdict["not_gated"][0]
+    assert verdict["reasons"] == []
+    change(metrics, "structure.rmsd", "b", verdict="fail")
+    assert judge(metrics, REQUIRED)["verdict"] == "fail", "of the other protein it decides"
+
+
+def test_missing_data_and_a_poor_reference_are_no_lack_of_power(metrics):
+    metrics["controls"]["power"] = {"a": {"structure.rmsd": BLIND}}
+    metrics["controls"]["reference"]["a"]["structure.rmsd"] = {"verdict": "inconclusive", "reason": "too short"}
+    for measured in ("pass", "fail", "inconclusive"):
+        change(metrics, "structure.rmsd", "a", verdict=measured)
+        assert judge(metrics, REQUIRED)["verdict"] == "inconclusive"
+    change(metrics, "structure.rmsd", "a", verdict="fail", value=None, detail={"incomplete": True})
+    assert judge(metrics, REQUIRED)["verdict"] == "fail"
+
+
+def test_nothing_passes_whose_structure_no_check_can_judge(metrics):
+    """The mirror check alone, which has no power control, does not stand for the ensemble."""
+    compared = [name for name in REQUIRED if name.startswith("structure.") and name != "structure.mirror"]
+    metrics["controls"]["power"] = {"a": dict.fromkeys(compared[1:], BLIND)}
+    assert judge(metrics, REQUIRED)["verdict"] == "pass"
+    metrics["controls"]["power"] = {"a": dict.fromkeys(compared, BLIND)}
     verdict = judge(metrics, REQUIRED)
     assert verdict["verdict"] == "inconclusive"
-    assert "cannot tell the reference from that at 450 K" in verdict["summary"]
+    assert "nothing was decided about the structure of a" in verdict["summary"]
+    change(metrics, "nve.drift", "b", verdict="fail")
+    assert judge(metrics, REQUIRED)["verdict"] == "fail"
+
+
+def test_check_with_nothing_to_compare_in_a_protein_does_not_decide(metrics):
+    nothing = {
+        "verdict": "inconclusive",
+        "value": None,
+        "reason": "no dihedral has one sign",
+        "detail": {"not_applicable": True},
+    }
+    change(metrics, "structure.handedness", "a", **nothing)
+    metrics["controls"]["reference"]["a"]["structure.handedness"] = {"verdict": "inconclusive", "reason": "none"}
+    verdict = judge(metrics, REQUIRED)
+    assert verdict["verdict"] == "pass"
+    assert "no dihedral has one sign" in verdict["not_gated"][0]
 
 
 def test_other_temperature_is_not_gated(metrics):

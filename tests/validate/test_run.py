@@ -86,12 +86,23 @@ def test_reference_at_another_temperature_tells_the_power(run, tmp_path):
     run.other_reference = run.reference
     metrics = validate_run(run.config(), out=tmp_path / "out", **builders.write_run(run, tmp_path / "run"))
     assert not metrics["controls"]["power"]["chain"]["structure.rmsd"]["able"]
-    assert judge(metrics, REQUIRED)["verdict"] == "inconclusive"
+    verdict = judge(metrics, REQUIRED)
+    assert verdict["verdict"] == "inconclusive"
+    assert len(verdict["not_gated"]) == 6
+    assert "nothing was decided about the structure" in verdict["summary"]
     rng = np.random.default_rng(0)
     run.other_reference = [builders.elastic_frames(rng, 1.6 * run.native, 300) for _ in range(3)]
     metrics = validate_run(run.config(), out=tmp_path / "out", **builders.write_run(run, tmp_path / "run2"))
     assert metrics["controls"]["power"]["chain"]["structure.rmsd"]["able"]
     assert judge(metrics, REQUIRED)["verdict"] == "pass"
+
+
+def test_run_without_controls_is_undecided_in_words(run, written, tmp_path):
+    metrics = validate_run(run.config(), out=tmp_path / "out", **{**written, "control_dir": None})
+    assert check(metrics, "nve.order")["verdict"] == "inconclusive"
+    verdict = judge(metrics, REQUIRED)
+    assert verdict["verdict"] == "inconclusive"
+    assert "stage `control`" in verdict["summary"]
 
 
 def spoil(path, how):
@@ -187,7 +198,8 @@ def test_inputs_that_cannot_be_understood_are_user_errors(run, written, tmp_path
 
 def command(written, config, out):
     named = {"--config": config, "--md": written["md_dir"], "--dataset": written["dataset_dir"],
-             "--parity": written["parity_json"], "--train": written["train_dir"], "--out": out}  # fmt: skip
+             "--parity": written["parity_json"], "--train": written["train_dir"],
+             "--control": written["control_dir"], "--out": out}  # fmt: skip
     arguments = [str(part) for pair in named.items() for part in pair]
     return subprocess.run([sys.executable, "-m", "cgloop.validate", *arguments], capture_output=True, text=True)
 
