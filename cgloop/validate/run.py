@@ -223,8 +223,8 @@ def _observed(run: StageRun, reference: Reference, settings: ValidateConfig) -> 
 def _order(controls: ControlRuns | None, settings: ValidateConfig, nvt_run: StageRun) -> CheckResult:
     if controls is None:
         return CheckResult(
-            check=order.ORDER.name, subject=nvt_run.protein, value=None, error=0.0, threshold=None, verdict="inconclusive",
-            reason="not measured: no runs with shorter time steps were made (stage `control`)",
+            check=order.ORDER.name, subject=nvt_run.protein, value=None, error=0.0, threshold=None,
+            verdict="inconclusive", reason="not measured: no runs with shorter time steps were made (stage `control`)",
         )  # fmt: skip
     runs = list(controls.order.values())
     if not any(run.replicas_asked for run in runs):
