@@ -21,7 +21,7 @@ from cgloop.errors import UserError
 from cgloop.export.bundle import write_bundle
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import energy_and_forces, energy_terms, flatten_params
-from cgloop.pipeline import Context, stage_inputs, up_to
+from cgloop.pipeline import context_of, stage_inputs, up_to
 from cgloop.priors.stage import fit_stage
 from cgloop.residues import RESIDUES
 from cgloop.rundir import RunDirectory, find_params
@@ -246,8 +246,8 @@ def test_fine_tuning_starts_from_what_was_named(run, tmp_path):
                  "finished", "seconds"), ""))
         )  # fmt: skip
     train = up_to("train")[-1]
-    plain = stage_inputs(Context(configure(), RunDirectory(tmp_path), 0), train)
-    context = Context(configure(start=run), RunDirectory(tmp_path), 0)
+    plain = stage_inputs(context_of(configure(), RunDirectory(tmp_path), 0), train)
+    context = context_of(configure(start=run), RunDirectory(tmp_path), 0)
     params = run / "cycle_000" / "train" / "params.safetensors"
     assert context.previous_params == params
     assert stage_inputs(context, train) == {**plain, "start": {"digest": digest_file(params)}}

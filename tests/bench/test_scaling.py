@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cgloop import stages
 from cgloop.bench.cycle_shares import read_shares, shares_text
 from cgloop.bench.record import Measurement, read_record, start_record, this_machine, write_record
 from cgloop.bench.scaling import Asked, Point, opened_record, points_of
@@ -12,7 +13,6 @@ from cgloop.bench.series import series_of
 from cgloop.config import load_config
 from cgloop.errors import UserError
 from cgloop.rundir import RunDirectory
-from cgloop.stages import run_stage
 from tests.integration.conftest import cgloop, short_config
 
 
@@ -44,10 +44,10 @@ def test_shares_of_a_cycle(tmp_path):
         read_shares(tmp_path)
     run.cycle(0).mkdir()
     for name, seconds in (("prep", 0.0), ("train", 0.3), ("md", 0.1)):
-        run_stage(run.stage(0, name), {}, lambda out, seconds=seconds: time.sleep(seconds), seed=1)
+        stages.run_stage(run.stage(0, name), {}, lambda out, seconds=seconds: time.sleep(seconds), seed=1)
     run.event("verdict", verdict="pass")
     shares = read_shares(tmp_path)
-    assert shares.seconds["train"] == pytest.approx(0.3, abs=0.2)
+    assert shares.seconds["train"] == stages.read_record(run.stage(0, "train")).seconds >= 0.3
     # Starts are kept to the second, so that what lies between is, too.
     assert shares.total_s >= 0.4
     worked = shares.seconds["train"] + shares.seconds["md"]

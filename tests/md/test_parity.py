@@ -29,6 +29,7 @@ SYSTEM = system(10)
 FRAMES = protein(10).positions[:4].astype(float)
 
 
+@pytest.mark.slow
 def test_a_sound_bundle_passes(world, tmp_path):
     result = parity_stage(config(), world["export"], world["train"], world["prep"], tmp_path)
     assert result["emulation"]["verdict"] == "pass"

@@ -37,7 +37,8 @@ def fitted(protein, config):
     return fit_samples(samples, config, 320.0, 12.0)
 
 
-@pytest.mark.parametrize("chosen", [FORMS[0], *(pytest.param(one, marks=pytest.mark.slow) for one in FORMS[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", FORMS)
 def test_known_parameters_are_found_again_and_stay_physical(chosen):
     config = PriorsConfig(min_frames=10, refine={"max_steps": 60, "starts": 1, "restraint": 0.0}, **chosen)
     protein = thermal_chain()

@@ -121,6 +121,7 @@ def as_double(tree):
     weighted=st.booleans(),
     data=st.data(),
 )
+@pytest.mark.slow
 def test_a_step_does_not_depend_on_padding_or_order(frames, params, step_and_gradient, chosen, size, weighted, data):
     """Loss gradient and parameters after one step, in a tight batch, a padded one, and one in another order."""
     frames.set_weights({"long": 2.5, "pair": 0.3} if weighted else {}, {})
