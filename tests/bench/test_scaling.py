@@ -88,7 +88,7 @@ def test_scaling_and_profile_of_a_run(tmp_path, example_h5):
     found = json.loads((tmp_path / "profile" / "profile.json").read_text())["measurements"]
     shares = {name: sum(one["facts"]["share"] for one in found if one["name"].startswith(f"profile/{name}/"))
               for name in ("train", "md")}  # fmt: skip
-    assert all(0.3 < share <= 1.0 + 1e-9 for share in shares.values())
+    assert all(0.1 < share <= 1.0 + 1e-9 for share in shares.values())
     roofs = [one["facts"] for one in found if one["name"].startswith("roofline/")]
     assert len(roofs) == 2
     assert all(0 < one["fraction of matmul rate"] < 1 for one in roofs)
