@@ -1,6 +1,7 @@
 """How unusual a frame is: z-scores against the training frames, and the training frame that is nearest."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,11 @@ def distribution_of(protein: ProteinData, what: str) -> Distribution:
     return Distribution(coverage, protein, quantities)
 
 
-def load_distribution(dataset_dir: Any, name: str) -> Distribution | None:
-    """As `load_coverage`, with the frames.
+def load_distribution(dataset_dir: Path, name: str) -> Distribution | None:
+    """That of a protein's training frames at the model's temperature, or of all frames where none are for training.
+
+    Returns:
+        None if the data set does not have the protein.
 
     Raises:
         UserError: the data set is missing or damaged.

@@ -1,11 +1,10 @@
 """What the training data covers, and how far outside of it a frame lies."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from cgloop.data.dataset import DatasetReader, ProteinData
+from cgloop.data.protein import ProteinData
 from cgloop.validate.geometry import kabsch_rmsd, pair_distances, radius_of_gyration
 
 # Distances of at most so many (frame, pair) are looked at; beyond that evenly spaced frames stand for all.
@@ -110,22 +109,3 @@ def coverage_of(protein: ProteinData, what: str) -> Coverage:
         rg_min_A=float(size.min()),
         rg_max_A=float(size.max()),
     )
-
-
-def load_coverage(dataset_dir: Path, name: str) -> Coverage | None:
-    """Coverage of a protein by its training frames at the model's temperature, or by all where none are for training.
-
-    Returns:
-        None if the data set does not have the protein.
-
-    Raises:
-        UserError: the data set is missing or damaged.
-    """
-    reader = DatasetReader.open(dataset_dir)
-    if name not in reader.names:
-        return None
-    for what, split in (("training", "train"), ("reference", None)):
-        protein = reader.load(name, split=split, temperature_K=reader.temperature_K)
-        if protein.n_frames:
-            return coverage_of(protein, what)
-    return None

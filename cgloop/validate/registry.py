@@ -15,16 +15,20 @@ from cgloop.validate import (
 )
 from cgloop.validate.family import DECLARED
 
+_OF_THE_MODEL = (
+    static.PRIOR,
+    static.GRADIENT,
+    static.SYMMETRY,
+    artifact.PARITY_FORCES,
+    artifact.PARITY_ENERGY,
+    training.CONVERGED,
+    artifact.FORCE_ERROR,
+)
+
 CHECKS: dict[str, Check] = {
     check.name: check
     for check in (
-        static.PRIOR,
-        static.GRADIENT,
-        static.SYMMETRY,
-        artifact.PARITY_FORCES,
-        artifact.PARITY_ENERGY,
-        training.CONVERGED,
-        artifact.FORCE_ERROR,
+        *_OF_THE_MODEL,
         artifact.MINIMIZED,
         stability.SURVIVAL,
         nvt.TEMPERATURE,
@@ -38,16 +42,5 @@ CHECKS: dict[str, Check] = {
     )
 }
 
-OF_THE_MODEL = frozenset(
-    check.name
-    for check in (
-        static.PRIOR,
-        static.GRADIENT,
-        static.SYMMETRY,
-        artifact.PARITY_FORCES,
-        artifact.PARITY_ENERGY,
-        training.CONVERGED,
-        artifact.FORCE_ERROR,
-    )
-)
+OF_THE_MODEL = frozenset(check.name for check in _OF_THE_MODEL)
 """Checks that belong to the artifact; all others are made for every protein."""

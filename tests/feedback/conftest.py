@@ -4,7 +4,7 @@ import pytest
 
 from cgloop.config.data import DataConfig
 from cgloop.data.dataset import DatasetReader
-from cgloop.feedback.reference import load_coverage
+from cgloop.feedback.distribution import load_distribution
 from cgloop.prep.pipeline import prepare
 
 
@@ -24,4 +24,4 @@ def protein(dataset_dir):
 
 @pytest.fixture(scope="session")
 def coverage(dataset_dir):
-    return load_coverage(dataset_dir, "cln025")
+    return load_distribution(dataset_dir, "cln025").coverage

@@ -6,7 +6,8 @@ from scipy.spatial.distance import pdist
 
 from cgloop.data.dataset import DatasetReader
 from cgloop.feedback import reference
-from cgloop.feedback.reference import coverage_of, load_coverage
+from cgloop.feedback.distribution import load_distribution
+from cgloop.feedback.reference import coverage_of
 
 
 def test_ranges_are_those_of_scipy(coverage, dataset_dir):
@@ -47,4 +48,4 @@ def test_training_frames_are_inside_and_a_stretched_one_is_outside(coverage, pro
 
 
 def test_a_protein_that_is_not_in_the_data_set(dataset_dir):
-    assert load_coverage(dataset_dir, "1l2y") is None
+    assert load_distribution(dataset_dir, "1l2y") is None
