@@ -23,7 +23,7 @@ from cgloop.export.lammps_tables import Curve, Section
 from cgloop.model import potentials
 from cgloop.model.hybrid import Model
 from cgloop.model.names import PRIOR_TERM_NAMES
-from cgloop.model.terms import CHARGES, PriorForms, PriorParams, row_of_items
+from cgloop.model.terms import CHARGES, DIHEDRAL_FIELDS, PriorForms, PriorParams, row_of_items
 from cgloop.model.topology import build_topology, separation_matrix
 from cgloop.residues import RESIDUES
 
@@ -35,6 +35,9 @@ PAIR_POINTS = 20_001
 ANGLE_POINTS = 18_001
 DIHEDRAL_POINTS = 36_000
 """Values that LAMMPS keeps of a table: 0.001 Å apart for near pairs, 0.01° for angles and dihedrals."""
+
+DIHEDRAL_PIECES = 24
+"""Into which the circle is divided for the tables of a series of dihedrals, each with many lines."""
 
 CONTACT_POINTS = 4_001
 INNERMOST_A = 0.01
@@ -348,30 +351,18 @@ def _dihedrals(forms: PriorForms, prior: PriorParams, weight: float, types: np.n
     if not rows:
         return _Part([], np.zeros((0, 5), int), [])
     items = np.column_stack([numbers, dihedrals])
-    if forms.dihedral == "fourier":
-        lines = [
-            _series(weight * _row(prior.dihedral_cos, row), weight * _row(prior.dihedral_sin, row)) for row in rows
-        ]
-        return _Part(["dihedral_style  fourier", *_numbered_lines("dihedral_coeff", lines)], items, [])
+    pieces = prior.dihedral_spline.shape[-1] if forms.dihedral == "spline" else DIHEDRAL_PIECES
+    phi = tables.grid(np.linspace(-np.pi, np.pi, pieces + 1))
     sections = []
     for number, row in enumerate(rows, start=1):
-        coefficients = _row(prior.dihedral_spline, row)
-        phi = tables.grid(np.linspace(-np.pi, np.pi, len(coefficients) + 1))
+        fields = (_row(getattr(prior, name), row) for name in DIHEDRAL_FIELDS)
         # Periodic: the last angle is the first one.
-        curve = Curve(*(values[:-1] for values in tables.tabulate(tables.spline_of_dihedral, phi, coefficients)))
+        curve = Curve(*(values[:-1] for values in tables.tabulate(tables.DIHEDRALS[forms.dihedral], phi, *fields)))
         sections.append(Section(f"DIHEDRAL_{number}", "DEGREES", tables.in_degrees(curve.scaled(weight))))
-    lines = [f"{DIHEDRAL_TABLE} {section.keyword}" for section in sections]
-    commands = [f"dihedral_style  table spline {DIHEDRAL_POINTS}", *_numbered_lines("dihedral_coeff", lines)]
+    damped = f"aat 1.0 {np.degrees(potentials.DAMPED_FROM):.6f} 180.0"
+    lines = [f"{damped} {DIHEDRAL_TABLE} {section.keyword}" for section in sections]
+    commands = [f"dihedral_style  table/cut spline {DIHEDRAL_POINTS}", *_numbered_lines("dihedral_coeff", lines)]
     return _Part(commands, items, sections)
-
-
-def _series(cosines: np.ndarray, sines: np.ndarray) -> str:
-    """Σ a_n cos nφ + b_n sin nφ as terms K [1 + cos(nφ − d)], of which the one with n = 0 holds the constants."""
-    amplitude = np.hypot(cosines, sines)[1:]
-    phase = np.degrees(np.arctan2(sines, cosines))[1:]
-    terms = [f"{0.5 * float(cosines[0] - amplitude.sum())!r} 0 0.0"]
-    terms += [f"{float(k)!r} {n} {float(d)!r}" for n, (k, d) in enumerate(zip(amplitude, phase, strict=True), start=1)]
-    return f"{len(terms)} {' '.join(terms)}"
 
 
 def _rows(forms: PriorForms, types: np.ndarray, items: np.ndarray) -> np.ndarray:

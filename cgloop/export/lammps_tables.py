@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cgloop.model import potentials
+from cgloop.model.terms import dihedral_potential, zero_prior
 from cgloop.units import DEGREES_PER_RADIAN
 
 LINES_PER_PIECE = 240
@@ -94,9 +95,16 @@ def spline_of_angle(theta: jax.Array, coefficients: jax.Array) -> jax.Array:
     return potentials.angle_spline(jnp.cos(theta), coefficients)
 
 
-def spline_of_dihedral(phi: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """`potentials.periodic_spline` as a function of φ in rad."""
-    return potentials.periodic_spline(jnp.cos(phi), jnp.sin(phi), coefficients)
+def _dihedral(form: str) -> Callable[..., jax.Array]:
+    def potential(phi: jax.Array, cosines: jax.Array, sines: jax.Array, spline: jax.Array) -> jax.Array:
+        params = zero_prior()._replace(dihedral_cos=cosines, dihedral_sin=sines, dihedral_spline=spline)
+        return dihedral_potential(jnp.cos(phi), jnp.sin(phi), params, form)
+
+    return potential
+
+
+DIHEDRALS = {form: _dihedral(form) for form in ("fourier", "spline")}
+"""`terms.dihedral_potential` as functions of φ in rad and `terms.DIHEDRAL_FIELDS`."""
 
 
 def screened_charges(r: jax.Array, strength: jax.Array, length: jax.Array, cutoff: jax.Array) -> jax.Array:

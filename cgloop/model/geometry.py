@@ -5,6 +5,8 @@ any physical length is added under each root. It changes nothing that could be m
 derivatives finite in float32.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -39,18 +41,33 @@ def angle_cosines(positions: jax.Array, angles: jax.Array) -> jax.Array:
     return jnp.sum(first * second, axis=-1) / (norm(first) * norm(second))
 
 
-def dihedral_cosines_sines(positions: jax.Array, dihedrals: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """cos φ and sin φ [D] of dihedrals [D, 4], IUPAC sign (cis = 0, a right-handed helix of CA atoms near +50°).
+class Dihedrals(NamedTuple):
+    """Geometry of dihedrals, each field [D].
 
-    Both tend to 0 where three of the beads are collinear and φ is undefined.
+    Attributes:
+        cosine, sine: of φ, IUPAC sign (cis = 0, a right-handed helix of CA atoms near +50°). Both tend to 0 where three
+            of the beads are collinear and φ is undefined.
+        bend_1, bend_2: how far the angles of the first and of the last three beads are from straight, π − θ, rad.
     """
+
+    cosine: jax.Array
+    sine: jax.Array
+    bend_1: jax.Array
+    bend_2: jax.Array
+
+
+def dihedral_geometry(positions: jax.Array, dihedrals: jax.Array) -> Dihedrals:
+    """φ and the two angles of dihedrals [D, 4]."""
     beads = positions[dihedrals]
     first, axis, last = beads[:, 1] - beads[:, 0], beads[:, 2] - beads[:, 1], beads[:, 3] - beads[:, 2]
     normal_1, normal_2 = jnp.cross(first, axis), jnp.cross(axis, last)
-    squares = (jnp.sum(normal_1 * normal_1, -1) + NORMAL_SOFTENING_A4) * (
-        jnp.sum(normal_2 * normal_2, -1) + NORMAL_SOFTENING_A4
+    area_1 = jnp.sqrt(jnp.sum(normal_1 * normal_1, -1) + NORMAL_SOFTENING_A4)
+    area_2 = jnp.sqrt(jnp.sum(normal_2 * normal_2, -1) + NORMAL_SOFTENING_A4)
+    scale = 1.0 / (area_1 * area_2)
+    return Dihedrals(
+        cosine=jnp.sum(normal_1 * normal_2, -1) * scale,
+        sine=norm(axis) * jnp.sum(first * normal_2, -1) * scale,
+        # Near π an arccosine would have lost half of the digits.
+        bend_1=jnp.arctan2(area_1, jnp.sum(first * axis, -1)),
+        bend_2=jnp.arctan2(area_2, jnp.sum(axis * last, -1)),
     )
-    scale = jax.lax.rsqrt(squares)
-    cosine = jnp.sum(normal_1 * normal_2, -1) * scale
-    sine = norm(axis) * jnp.sum(first * normal_2, -1) * scale
-    return cosine, sine

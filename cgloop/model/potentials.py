@@ -5,6 +5,7 @@ coordinate, so that one function serves common parameters and parameters per res
 derivatives, for every finite input.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -15,6 +16,9 @@ LINEAR_BELOW = 0.5
 
 STRAIGHT = 1.0 - 1e-4
 """Beyond this |cos θ| (0.8° from straight) θ goes on as a straight line in cos θ: arccos has no slope at ±1."""
+
+DAMPED_FROM = math.radians(165.0)
+"""Angle from which on the dihedrals that it belongs to are damped; angles of folded proteins stay below it."""
 
 COULOMB_LINEAR_BELOW_A = 2.0
 """Below this distance electrostatics goes on as a straight line."""
@@ -83,6 +87,18 @@ def periodic_spline(cosine: jax.Array, sine: jax.Array, coefficients: jax.Array)
     mean = jnp.mean(coefficients, axis=-1)
     shape = _b_spline(place - first, index, coefficients) - mean
     return mean + jnp.where(defined, square, 0.0) * shape
+
+
+def straight_damping(bend: jax.Array) -> jax.Array:
+    """1 up to `DAMPED_FROM`, beyond it 1 − t² with t from 0 to 1 where the angle is straight; bend = π − θ in rad.
+
+    The force of a dihedral grows as 1/sin θ of its angles: without end where three beads come to lie on a line, though
+    neither energy nor angle do anything there. Times this factor of both its angles a dihedral ends there, and its
+    force is bounded. Source: M. Bulacu et al., J. Chem. Theory Comput. 9, 3282 (2013), who damp at every angle; this
+    form leaves the usual angles alone and is that of LAMMPS's `dihedral_style table/cut`.
+    """
+    t = 1.0 - jnp.minimum(bend / (math.pi - DAMPED_FROM), 1.0)
+    return 1.0 - t * t
 
 
 def _b_spline(u: jax.Array, index: jax.Array, coefficients: jax.Array) -> jax.Array:

@@ -78,12 +78,14 @@ class PriorParams(NamedTuple):
         bond_r0: [] Å.
         angle_coeffs: kcal/mol; "fourier": [order + 1] in U(θ) = Σ a_n cos nθ; "harmonic": [2], k in kcal/mol/rad² and
             θ0 in rad; "spline": [intervals + 3] of a cubic B-spline in cos θ.
-        dihedral_cos: [order + 1] kcal/mol, a_n in U(φ) = Σ a_n cos nφ + b_n sin nφ.
+        dihedral_cos: [order + 1] kcal/mol, a_n in U(φ) = Σ a_n cos nφ + b_n sin nφ; a_0 has no effect: energies of
+            dihedrals have the mean zero, see `dihedral_energies`.
         dihedral_sin: [order + 1] kcal/mol, b_n; b_0 has no effect.
         repulsion_epsilon: [3] kcal/mol, for separations 2, 3 to 5, and 6 or more.
         repulsion_r_min: [3] Å, where the repulsion ends; σ of power laws, the minimum of Lennard-Jones.
         weights: [len(PRIOR_TERM_NAMES)] factors on the energies; 1 is right. Terms that an older file lacks have 1.
-        dihedral_spline: [intervals] kcal/mol, of a periodic cubic B-spline, instead of the series.
+        dihedral_spline: [intervals] kcal/mol, of a periodic cubic B-spline, instead of the series; its mean has no
+            effect.
         electrostatics: [2], kcal/mol·Å of two unit charges in the solvent, and Debye length in Å.
         contact_energy: [20, 20] kcal/mol by residue types; its symmetric part counts.
     """
@@ -128,10 +130,12 @@ def angle_potential(cosine: jax.Array, params: PriorParams, form: str = "fourier
 
 
 def dihedral_potential(cosine: jax.Array, sine: jax.Array, params: PriorParams, form: str = "fourier") -> jax.Array:
-    """Energy of dihedrals with the given cosine and sine."""
+    """Energy of dihedrals with the given cosine and sine, whose angles are not near π; its mean over φ is zero."""
     if form == "spline":
-        return potentials.periodic_spline(cosine, sine, params.dihedral_spline)
-    return potentials.periodic_series(cosine, sine, params.dihedral_cos, params.dihedral_sin)
+        return potentials.periodic_spline(cosine, sine, params.dihedral_spline) - params.dihedral_spline.mean(axis=-1)
+    return (
+        potentials.periodic_series(cosine, sine, params.dihedral_cos, params.dihedral_sin) - params.dihedral_cos[..., 0]
+    )
 
 
 repulsion_potential = potentials.wca
@@ -203,8 +207,10 @@ def dihedral_energies(
 ) -> jax.Array:
     """Energies [D] of the dihedrals, weight included, 0 where masked."""
     params = _chosen(cast_prior(params, positions.dtype), forms, DIHEDRAL_FIELDS, graph, graph.dihedrals)
-    cosines, sines = geometry.dihedral_cosines_sines(positions, graph.dihedrals)
-    energies = dihedral_potential(cosines, sines, params, forms.dihedral)
+    found = geometry.dihedral_geometry(positions, graph.dihedrals)
+    # Of mean zero, so that damping neither draws angles to π nor keeps them away.
+    energies = dihedral_potential(found.cosine, found.sine, params, forms.dihedral)
+    energies = energies * potentials.straight_damping(found.bend_1) * potentials.straight_damping(found.bend_2)
     return _weight(params, "dihedral") * jnp.where(graph.dihedral_mask, energies, 0.0)
 
 

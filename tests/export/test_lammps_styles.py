@@ -1,5 +1,6 @@
 """Priors as LAMMPS's own styles give the forces of the model, for all forms, at all distances."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ from cgloop.export import lammps_styles, lammps_tables
 from cgloop.export.lammps_styles import native_styles, near_reach
 from cgloop.md.native import NativeProbe
 from cgloop.model import potentials
+from cgloop.model.geometry import NORMAL_SOFTENING_A4
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, energy_and_forces
 from cgloop.model.names import PRIOR_TERM_NAMES
@@ -175,3 +177,37 @@ def test_a_network_beside_excluded_pairs_is_refused():
     )
     assert "special_bonds   lj/coul 1.0 1.0 1.0" in styles.commands
     assert f"hybrid/overlay chemtrain_deploy cuda12 0.9 table spline {lammps_styles.PAIR_POINTS}" in styles.commands
+
+
+@pytest.mark.parametrize("form", ["fourier", "spline"])
+def test_dihedrals_of_straight_angles_end_as_in_lammps(form):
+    """Both angles from usual ones to a thousandth of a degree from straight; LAMMPS's forces are its own formula's."""
+    series = {"dihedral_cos": 2 * RANDOM.normal(size=5), "dihedral_sin": 2 * RANDOM.normal(size=5)}
+    changes = series if form == "fourier" else {"dihedral_spline": 3 * RANDOM.normal(size=24)}
+    prior = HARD._replace(weights=np.array([0.0, 0.0, 1.0, 0.0]), **changes)
+    model = Model(None, "prior-only", CUTOFF_A, PriorForms(dihedral=form))
+    types, linked = np.array([3, 7, 4, 9]), np.ones(3, bool)
+    styles, ours = native_styles(model, prior, types, linked), make_ours(model, prior, types, linked)
+    largest = 0.0
+    with NativeProbe(styles, types) as probe:
+        for degrees in itertools.product((100.0, 164.9, 165.1, 172.0, 179.0, 179.9, 179.999), repeat=2):
+            frame = _two_planes(*np.radians(degrees), phi=1.1)
+            forces, expected = ours(frame)
+            theirs, energy = probe(frame)
+            largest = max(largest, float(np.abs(forces).max()))
+            # Near a line the planes are softened, which keeps derivatives finite, and LAMMPS's are not.
+            softened = NORMAL_SOFTENING_A4 / (3.8**2 * np.sin(np.radians(max(degrees)))) ** 2
+            if softened > 0.1:
+                continue
+            tolerance = 1e-5 + 3.0 * softened
+            assert np.abs(theirs - forces).max() < tolerance * max(1.0, np.abs(forces).max()), degrees
+            assert energy == pytest.approx(expected, abs=tolerance), degrees
+    # Without damping it would be some 10⁴ here.
+    assert largest < 150.0
+
+
+def _two_planes(theta_1, theta_2, phi, bond_A=3.8):
+    """Four beads with two angles and a dihedral between them, rad."""
+    first = [np.cos(theta_1), np.sin(theta_1), 0.0]
+    last = [-np.cos(theta_2), np.sin(theta_2) * np.cos(phi), np.sin(theta_2) * np.sin(phi)]
+    return bond_A * np.array([first, [0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0 + last[0], *last[1:]]])

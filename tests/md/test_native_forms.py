@@ -197,7 +197,13 @@ def test_dihedral_splines_are_dihedral_style_table(tmp_path):
             jax.value_and_grad(lambda p: potentials.periodic_spline(jnp.cos(p), jnp.sin(p), jnp.asarray(coefficients)))
         )
         energy, slope = map(np.asarray, value(jnp.radians(degrees)))
-    path = table(tmp_path / "dihedral.table", degrees, energy, -slope * math.pi / 180, f"N {len(degrees)} DEGREES")
+    path = table(
+        tmp_path / "dihedral.table",
+        degrees,
+        energy - energy.mean(),
+        -slope * math.pi / 180,
+        f"N {len(degrees)} DEGREES",
+    )
     commands = (
         f"dihedral_style table spline {len(degrees)}\ndihedral_coeff 1 {path} FORM\npair_style zero 12.0\n"
         "pair_coeff * *"

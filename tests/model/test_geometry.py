@@ -21,8 +21,10 @@ def test_internal_coordinates_are_those_of_mdanalysis(seed):
     )
     cosines = geometry.angle_cosines(jnp.asarray(positions), quadruples[:, :3])
     np.testing.assert_allclose(cosines, np.cos(calc_angles(at[0], at[1], at[2])), atol=1e-6)
-    cosines, sines = geometry.dihedral_cosines_sines(jnp.asarray(positions), quadruples)
+    cosines, sines, bend_1, bend_2 = geometry.dihedral_geometry(jnp.asarray(positions), quadruples)
     reference = calc_dihedrals(*at)
+    np.testing.assert_allclose(bend_1, np.pi - calc_angles(at[0], at[1], at[2]), atol=1e-5)
+    np.testing.assert_allclose(bend_2, np.pi - calc_angles(at[1], at[2], at[3]), atol=1e-5)
     np.testing.assert_allclose(np.arctan2(sines, cosines), reference, atol=1e-5)
     np.testing.assert_allclose(cosines**2 + sines**2, 1.0, atol=1e-4)
 
@@ -30,7 +32,7 @@ def test_internal_coordinates_are_those_of_mdanalysis(seed):
 def test_a_right_handed_helix_has_a_positive_dihedral():
     t = np.arange(4)
     helix = np.stack([2.3 * np.cos(np.deg2rad(100) * t), 2.3 * np.sin(np.deg2rad(100) * t), 1.5 * t], axis=-1)
-    cosine, sine = geometry.dihedral_cosines_sines(jnp.asarray(helix), np.array([[0, 1, 2, 3]]))
+    cosine, sine, *_ = geometry.dihedral_geometry(jnp.asarray(helix), np.array([[0, 1, 2, 3]]))
     assert 45 < float(np.rad2deg(np.arctan2(sine, cosine))[0]) < 55
 
 
@@ -39,9 +41,9 @@ def test_singular_points_have_finite_derivatives_in_single_precision():
     line = np.array([[0, 0, 0], [3.8, 0, 0], [7.6, 0, 0], [11.4, 0, 0]], dtype=np.float32)
 
     def all_at_once(positions):
-        cosine, sine = geometry.dihedral_cosines_sines(positions, np.array([[0, 1, 2, 3]]))
+        dihedral = sum(field.sum() for field in geometry.dihedral_geometry(positions, np.array([[0, 1, 2, 3]])))
         angle = geometry.angle_cosines(positions, np.array([[0, 1, 2], [1, 2, 3]]))
-        return cosine.sum() + sine.sum() + angle.sum() + geometry.bond_lengths(positions, np.array([[0, 1]])).sum()
+        return dihedral + angle.sum() + geometry.bond_lengths(positions, np.array([[0, 1]])).sum()
 
     for positions in (line, np.zeros_like(line), line * [[1], [1], [1], [0]]):
         positions = jnp.asarray(positions, dtype=jnp.float32)

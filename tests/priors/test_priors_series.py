@@ -68,5 +68,5 @@ def test_bases_are_the_series_of_the_model():
     prior = zero_prior()._replace(angle_coeffs=a, dihedral_cos=b, dihedral_sin=c)
     np.testing.assert_allclose(angle_potential(np.cos(THETA), prior), cosine_basis(THETA, 6) @ a, atol=1e-4)
     phi = np.linspace(-np.pi, np.pi, 77)
-    expected = periodic_basis(phi, 4) @ np.concatenate([b, c[1:]])
+    expected = periodic_basis(phi, 4) @ np.concatenate([[0.0], b[1:], c[1:]])  # without the mean
     np.testing.assert_allclose(dihedral_potential(np.cos(phi), np.sin(phi), prior), expected, atol=1e-4)
