@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints, and turns every ending into an exit code."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 import cgloop
 from cgloop import cli_ablate, cli_bench, cli_bundle, cli_data, cli_md, cli_train, cli_validate
 from cgloop.allocator import share_memory
-from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, Work, work_in_run
+from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, Work, work_in_run, work_on_ranks
 from cgloop.errors import ExitCode, Interrupted, UserError
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ RUNS = "Runs and this machine"
 """Headings of the commands in `--help`."""
 
 
-def _loop_command(name: str, text: str, work: Work, panel: str) -> None:
+def _loop_command(name: str, text: str, work: Work, panel: str, do: Callable[..., None] = work_in_run) -> None:
     """A command that works in a run directory, and whose exit code says how it ended."""
 
     def command(
@@ -45,7 +46,7 @@ def _loop_command(name: str, text: str, work: Work, panel: str) -> None:
         verbose: Verbose = False,
         quiet: Quiet = False,
     ) -> None:
-        work_in_run(work, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)
+        do(work, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)
 
     app.command(name, help=text, rich_help_panel=panel)(command)
 
@@ -104,10 +105,12 @@ for _stage, _text in {
     "train": "Train the network by force matching on what the priors leave.",
     "export": "Write the model as a StableHLO bundle.",
     "parity": "Compare the exported artifact inside LAMMPS with the model in JAX.",
-    "control": "Run the prior alone, and the model with shorter time steps, beside the model's dynamics.",
+    "control": "Run the prior alone, and the model with shorter time steps, beside the model's dynamics. "
+    "`mpiexec -n 4` spreads the replicas over four ranks.",
     "feedback": "Classify and describe every crash.",
 }.items():
-    _loop_command(_stage, _text, partial(_up_to, _stage), STAGES)
+    _do = work_on_ranks if _stage == "control" else work_in_run
+    _loop_command(_stage, _text, partial(_up_to, _stage), STAGES, _do)
 
 
 def _print_template(wanted: bool) -> None:

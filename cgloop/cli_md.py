@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, work_in_run
-from cgloop.errors import ExitCode, UserError
+from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, work_on_ranks
+from cgloop.errors import UserError
 
 
 class _RunByDefault(TyperGroup):
@@ -46,36 +46,13 @@ def run(
     if dry_run:
         _show_dry_run(target, overrides, out)
         return
-    from cgloop.executors.world import launched
-
-    if launched().by == "mpiexec":
-        _on_ranks(target, overrides, take_over=take_over, verbose=verbose, quiet=quiet)
-        return
-    work_in_run(_md, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)
+    work_on_ranks(_md, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)
 
 
 def _md(config: Any, run: Any, **options: Any) -> Any:
     from cgloop.cycle import run_to
 
     return run_to(config, run, "md", **options)
-
-
-def _on_ranks(target: Path, overrides: Overrides, **options: Any) -> None:
-    from cgloop.console import setup_logging
-    from cgloop.interrupt import stop_on_signals
-    from cgloop.md.ranks import join
-
-    ranks = join()
-    assert ranks is not None, "mpiexec started this process"
-    if ranks.rank > 0:
-        setup_logging()
-        with stop_on_signals():
-            ranks.serve()
-        raise typer.Exit(int(ExitCode.PASS))
-    try:
-        work_in_run(_md, target, overrides, **options)
-    finally:
-        ranks.dismiss()
 
 
 def _show_dry_run(target: Path, overrides: Overrides, out: Path | None) -> None:

@@ -34,3 +34,32 @@ def work_in_run(
     for line in outcome.lines:
         typer.echo(line)
     raise typer.Exit(int(outcome.code))
+
+
+def work_on_ranks(work: Work, target: Path, overrides: Overrides, **options: Any) -> None:
+    """The same; where `mpiexec` started several processes, the first leads, and the others run replicas for it.
+
+    Raises:
+        typer.Exit: always, unless there is an error.
+    """
+    from cgloop.executors.world import launched
+
+    if launched().by != "mpiexec":
+        work_in_run(work, target, overrides, **options)
+        return
+    from cgloop.console import setup_logging
+    from cgloop.errors import ExitCode
+    from cgloop.interrupt import stop_on_signals
+    from cgloop.md.ranks import join
+
+    ranks = join()
+    assert ranks is not None, "mpiexec started this process"
+    if ranks.rank > 0:
+        setup_logging()
+        with stop_on_signals():
+            ranks.serve()
+        raise typer.Exit(int(ExitCode.PASS))
+    try:
+        work_in_run(work, target, overrides, **options)
+    finally:
+        ranks.dismiss()

@@ -23,16 +23,17 @@ from cgloop.md.control_job import (
     why_no_prior_only,
 )
 from cgloop.md.dynamics import Plan, plan_nvt
-from cgloop.md.job import Job
 from cgloop.md.merge import read_outcomes, read_timing
-from cgloop.md.ranks import joined
-from cgloop.md.supervise import Workplace, run_jobs
+from cgloop.md.ranks import run_replicas
+from cgloop.md.supervise import Workplace
 from cgloop.md.system import simulated_proteins
 from cgloop.rundir import write_config
 from cgloop.stages import write_json
 from cgloop.units import FS_PER_PS
 
 log = logging.getLogger("cgloop.md")
+
+PRIOR_STAGES = ("minimize", "nvt")
 
 
 def control_stage(
@@ -41,7 +42,8 @@ def control_stage(
     """Run the controls of every protein that was simulated, and write `control.json` beside their folders.
 
     `<protein>/prior_only/` holds `minimize` and `nvt` as `md` writes them, `<protein>/order/dt_1`, `dt_2` and `dt_4`
-    each a short run at constant energy. A run that was stopped goes on where it was.
+    each a short run at constant energy. Each protein runs in a process of its own, or its replicas in one process on
+    each MPI rank. A run that was stopped goes on where it was.
 
     Args:
         config: sections `control`, `md` and `run`.
@@ -61,7 +63,7 @@ def control_stage(
     own, reader = control_config(config), DatasetReader.open(dataset_dir)
     load_bundle(bundle_dir)  # what is damaged is said before anything is simulated
     names = simulated_proteins(reader, config.md, config.data.temperature_K)
-    replicas = tuple(range(min(config.control.replicas, config.md.replicas)))
+    replicas = min(config.control.replicas, config.md.replicas)
     jobs_dir = out / ".jobs"
     jobs_dir.mkdir(exist_ok=True)
     write_config(own, jobs_dir / "config.yaml")
@@ -69,12 +71,13 @@ def control_stage(
     left_out = why_no_prior_only(config.model.energy)
     if left_out:
         log.info("no dynamics of the prior alone: %s", left_out)
-    _run_all([Job(name, replicas) for name in names if not (out / name).is_dir()], own, place, out)
+    folders = _folders(not left_out)
+    run_replicas([name for name in names if not (out / name).is_dir()], replicas, own, place, out, folders)
     result = {
         "engine": own.md.engine,
         "temperature_K": config.md_temperature_K,
         "timestep_fs": config.md.timestep_fs,
-        "replicas": len(replicas),
+        "replicas": replicas,
         "prior_only": {
             "run": not left_out,
             "reason": left_out,
@@ -96,18 +99,10 @@ def control_stage(
     return result
 
 
-def _run_all(jobs: list[Job], config: Config, place: Workplace, out: Path) -> None:
-    """Run jobs, here or on all MPI ranks, and put each protein's folder into its place."""
-    ranks = joined()
-    if ranks is None:
-        run_jobs(jobs, config, place)
-    elif jobs:
-        ranks.run([jobs[rank :: ranks.size] for rank in range(ranks.size)], config, place)
-    for job in jobs:
-        for path in place.folder(job).iterdir():
-            if path.name not in (PRIOR_ONLY, ORDER):
-                path.unlink()
-        place.folder(job).rename(out / job.protein)
+def _folders(prior_only: bool) -> list[str]:
+    """Folders of runs of a protein, relative to its own."""
+    orders = [f"{ORDER}/{order_folder(k)}" for k in STEP_FACTORS]
+    return [*(f"{PRIOR_ONLY}/{stage}" for stage in PRIOR_STAGES if prior_only), *orders]
 
 
 def _asked(plan: Plan) -> dict[str, float]:
@@ -125,7 +120,7 @@ def _describe(folder: Path, no_prior_only: bool) -> dict[str, Any]:
         ORDER: {order_folder(k): read_outcomes(folder / ORDER / order_folder(k)) for k in STEP_FACTORS}
     }
     if not no_prior_only:
-        found[PRIOR_ONLY] = {stage: read_outcomes(folder / PRIOR_ONLY / stage) for stage in ("minimize", "nvt")}
+        found[PRIOR_ONLY] = {stage: read_outcomes(folder / PRIOR_ONLY / stage) for stage in PRIOR_STAGES}
         survived = [bool(one["survived"]) for one in found[PRIOR_ONLY]["nvt"].values()]
         log.info("%s with the prior alone: %d of %d replicas survived", folder.name, sum(survived), len(survived))
     return found

@@ -97,11 +97,14 @@ def abandon_control_job(
 
 
 def _starts_of_order(system: System, md_dir: Path, job: Job) -> State:
-    """Where the runs with shorter time steps begin: as the constant-energy dynamics did, and as many as the job has."""
+    """Where the runs with shorter time steps begin: as the constant-energy dynamics did.
+
+    The first survivors take part, whatever their ids: a job with replicas 2 and 3 has the third and the fourth of them.
+    """
     state = read_survivors(md_dir / job.protein / "nvt", system.n_beads)
-    first = slice(len(job.replicas))
-    at_rest = remove_net_momentum(state.velocities[first], system.masses)
-    return State(state.replicas[first], state.positions[first], at_rest)
+    own = slice(job.replicas[0], job.replicas[-1] + 1)
+    at_rest = remove_net_momentum(state.velocities[own], system.masses)
+    return State(state.replicas[own], state.positions[own], at_rest)
 
 
 def _each_step_length(config: Config, system: System, out: Path, run: Callable[[Plan, Path], StageResult]) -> None:

@@ -19,15 +19,20 @@ _OF_A_REPLICA = re.compile(r"(replica|crash|minimize|log|lmp)[_.]\d{3}\b.*")
 _SERIES, _TOPOLOGY = "observables.h5", "topology.pdb"
 
 
-def merge_jobs(folders: Sequence[Path], final: Path) -> None:
+def merge_jobs(folders: Sequence[Path], final: Path, stages: Sequence[str] = STAGES) -> None:
     """Put what jobs of one protein wrote into `final`, which appears at once and whole.
+
+    Args:
+        folders: of the jobs, in order of their replicas.
+        final: folder of the protein; it does not exist.
+        stages: folders of a job, relative to it, each with what a stage of dynamics or `minimize` writes.
 
     Files of single replicas lie side by side; series and outcomes become one file. What else a process writes (script,
     data file, log, end state) is of its own run: if there were several, it lies in `part_0`, `part_1` ….
     """
     draft = final.with_name(f".{final.name}.merged")
     shutil.rmtree(draft, ignore_errors=True)
-    for stage in STAGES:
+    for stage in stages:
         parts = [folder / stage for folder in folders]
         into = draft / stage
         into.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`mpiexec -n K cgloop md …`: replicas are spread over the ranks, each with a LAMMPS instance of its own.
+"""`mpiexec -n K cgloop md …`, or `control`: replicas are spread over the ranks, each with a LAMMPS instance of its own.
 
 Rank 0 leads: it alone opens the run directory and says what is to be done. The others wait for jobs. Replicas do not
 need each other, so nothing but a job and how it ended travels between ranks, and a rank without replicas just waits.
@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cgloop.config import Config, load_config
@@ -16,7 +17,8 @@ from cgloop.errors import Interrupted, UserError
 from cgloop.executors.child import mistake, told
 from cgloop.executors.world import launched
 from cgloop.interrupt import request_stop, stop_requested
-from cgloop.md.job import Job
+from cgloop.md.job import STAGES, Job, shares
+from cgloop.md.merge import merge_jobs
 from cgloop.md.supervise import Workplace, devices_of_rank, run_jobs
 
 log = logging.getLogger("cgloop.md")
@@ -149,3 +151,34 @@ def join() -> Ranks | None:
             del os.environ[name]
     _joined = ranks
     return ranks
+
+
+def run_replicas(
+    names: Sequence[str],
+    n_replicas: int,
+    config: Config,
+    place: Workplace,
+    out: Path,
+    stages: Sequence[str] = STAGES,
+) -> None:
+    """Run replicas of proteins, here or spread over all ranks, and put each protein's folder into its place.
+
+    Args:
+        names: of the proteins.
+        n_replicas: of each.
+        config, place: as of `run_jobs`.
+        out: folder of the stage; it gets a folder for each protein.
+        stages: folders that a job writes, as of `merge_jobs`.
+
+    Raises:
+        Interrupted, UserError: as `run_jobs`.
+    """
+    ranks = joined()
+    parts = shares(n_replicas, ranks.size if ranks else 1)
+    by_rank = [[Job(name, tuple(part)) for name in names if len(part)] for part in parts]
+    if ranks is None:
+        run_jobs(by_rank[0], config, place)
+    elif names:
+        ranks.run(by_rank, config, place)
+    for name in names:
+        merge_jobs([place.folder(Job(name, tuple(part))) for part in parts if len(part)], out / name, stages)

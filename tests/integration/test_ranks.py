@@ -1,4 +1,4 @@
-"""`mpiexec -n K cgloop md`: replicas are spread over ranks, and nothing about them changes."""
+"""`mpiexec -n K cgloop md`, or `control`: replicas are spread over ranks, and nothing about them changes."""
 
 import importlib.metadata
 import json
@@ -32,7 +32,7 @@ def without_md(finished_run, folder):
     """A copy of a finished run in which the dynamics are still to be done."""
     run = folder / "run"
     shutil.copytree(finished_run, run, symlinks=True)
-    for stage in ("md", "validate", "feedback"):
+    for stage in ("md", "control", "validate", "feedback"):
         shutil.rmtree(run / "cycle_000" / stage)
     return run
 
@@ -40,26 +40,34 @@ def without_md(finished_run, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_same_trajectories_on_one_rank_and_on_several(tmp_path, finished_run, ranks):
-    """Three replicas on two ranks, and on four, one of which gets none."""
+    """Three replicas on two ranks, and on four, one of which gets none; of the dynamics and of their controls."""
     run = without_md(finished_run, tmp_path)
-    process = mpiexec(ranks, "md", run)
+    process = mpiexec(ranks, "control", run)
     out, err = process.communicate(timeout=500)
     assert process.returncode == ExitCode.PASS, out + err
-    one, several = finished_run / "cycle_000" / "md", run / "cycle_000" / "md"
-    assert json.loads((several / "md.json").read_text()) == json.loads((one / "md.json").read_text())
-    (protein,) = (path for path in one.iterdir() if path.is_dir())
-    for stage in ("minimize", "nvt", "nve"):
-        here, there = one / protein.name / stage, several / protein.name / stage
-        names = sorted(path.name for path in here.glob("replica_*.dcd"))
-        assert len(names) == 3
-        for name in names:
-            assert (there / name).read_bytes() == (here / name).read_bytes(), f"{stage} {name}"
-        if stage == "minimize":
-            continue
-        with h5py.File(here / "observables.h5") as alone, h5py.File(there / "observables.h5") as spread:
-            assert sorted(spread) == sorted(alone)
-            for group in alone:
-                np.testing.assert_array_equal(spread[group]["total"][:], alone[group]["total"][:])
+    for stage, runs in {
+        "md": ("minimize", "nvt", "nve"),
+        "control": ("prior_only/minimize", "prior_only/nvt", "order/dt_1", "order/dt_2", "order/dt_4"),
+    }.items():
+        one, several = finished_run / "cycle_000" / stage, run / "cycle_000" / stage
+        record = f"{stage}.json"
+        assert json.loads((several / record).read_text()) == json.loads((one / record).read_text())
+        (protein,) = (path.name for path in one.iterdir() if path.is_dir())
+        for name in runs:
+            same_trajectories(one / protein / name, several / protein / name)
+
+
+def same_trajectories(here, there):
+    names = sorted(path.name for path in here.glob("replica_*.dcd"))
+    assert len(names) == 3
+    for name in names:
+        assert (there / name).read_bytes() == (here / name).read_bytes(), there / name
+    with h5py.File(here / "observables.h5") as alone, h5py.File(there / "observables.h5") as spread:
+        assert sorted(spread) == sorted(alone)
+        for group in alone:
+            assert sorted(spread[group]) == sorted(alone[group])
+            for series in alone[group]:
+                np.testing.assert_array_equal(spread[group][series][:], alone[group][series][:])
 
 
 @pytest.mark.slow
