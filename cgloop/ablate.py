@@ -28,6 +28,7 @@ ABOUT = {
     "convergence": "validation loss, (kcal/mol/Å)² per component, before and at the best epoch; epochs; why it ended",
     "force": "RMSE on held-out frames, kcal/mol/Å; `minus_prior` less that of the fitted prior, with its 95 % error",
     "survival": "share of the replica time asked for that stayed inside all limits, NVT and NVE together",
+    "page": "report of the run, relative to the folder of this file",
     "drift, structure": "checks by protein, with value, error and verdict as in verdict.json",
 }
 
@@ -63,7 +64,7 @@ def ablate(config: Config, run: RunDirectory, *, take_over: bool = False) -> Out
         outcome = run_cycles(arm_config(config, arm, root), own, take_over=take_over)
         if outcome.code not in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE):
             return Outcome(outcome.code, (*outcome.lines[:1], "run the same command again to continue the ablation"))
-        arms[arm] = summary_of(own)
+        arms[arm] = summary_of(own, root)
     write_json(root / "ablation.json", {"schema_version": SCHEMA_VERSION, "about": ABOUT, "arms": arms})
     for one in (run, *(RunDirectory(root / arm) for arm in ARMS)):
         if one.path.is_dir():
@@ -80,8 +81,12 @@ def _link_data(first: Path, own: RunDirectory) -> None:
         wanted.symlink_to(os.path.relpath(made, wanted.parent))
 
 
-def summary_of(run: RunDirectory) -> dict[str, Any]:
+def summary_of(run: RunDirectory, root: Path) -> dict[str, Any]:
     """What became of a run: its row of `cycles.json`, and how its training went.
+
+    Args:
+        run: one of the three.
+        root: folder of `ablation.json`; it may be moved, with the runs in it.
 
     Returns:
         `verdict`, `summary`, `failed`, `undecided`, `survival`, `survived_ns`, `asked_ns`, `crashes`, `force`, `drift`,
@@ -101,7 +106,11 @@ def summary_of(run: RunDirectory) -> dict[str, Any]:
             "best_epoch": history.get("best_epoch"),
             "stopped": history.get("stopped"),
         }
-    return {**{key: row[key] for key in KEPT}, "convergence": convergence, "page": str(run.report)}
+    return {
+        **{key: row[key] for key in KEPT},
+        "convergence": convergence,
+        "page": run.report.relative_to(root).as_posix(),
+    }
 
 
 def table(arms: dict[str, Any]) -> list[str]:

@@ -1,13 +1,15 @@
 """The three runs of an ablation, short."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
-from cgloop.ablate import ARMS, arm_config, table
+from cgloop.ablate import ARMS, KEPT, arm_config, summary_of, table
 from cgloop.config import load_config
 from cgloop.errors import ExitCode
+from cgloop.rundir import RunDirectory
 from tests.integration.conftest import cgloop, events, short_config
 
 
@@ -20,6 +22,22 @@ def test_arms_differ_in_the_energy_alone(tmp_path, example_h5):
     assert [one["train"].pop("train_priors") for one in arms] == [True, False, True]
     assert arms[0] == arms[1] == arms[2]
     assert arms[0]["cycles"] == 1
+
+
+def test_the_summary_can_be_moved_with_its_runs(tmp_path):
+    """It names pages relative to itself."""
+    run = RunDirectory(tmp_path / "a" / "hybrid")
+    for path, data in (
+        (run.path / "cycles.json", {"cycles": [dict.fromkeys(KEPT)]}),
+        (run.stage(0, "train") / "history.json", {}),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(data))
+    run.report.write_text("")
+    found = summary_of(run, tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert not Path(found["page"]).is_absolute()
+    assert (tmp_path / "b" / found["page"]).is_file()
 
 
 def test_what_was_not_measured_is_a_dash():
@@ -40,6 +58,7 @@ def test_three_runs_and_nothing_twice(tmp_path, example_h5):
     root = tmp_path / "runs" / "short-ablation"
     found = json.loads((root / "ablation.json").read_text())
     assert list(found["arms"]) == sorted(ARMS)
+    assert str(tmp_path) not in (root / "ablation.json").read_text()
     assert found["arms"]["prior-only"]["convergence"] is None
     assert found["arms"]["hybrid"]["convergence"]["epochs"] == 1
     assert found["arms"]["prior-only"]["force"]["rmse"] == pytest.approx(found["arms"]["hybrid"]["force"]["prior"])
