@@ -10,13 +10,17 @@ import numpy as np
 from cgloop.errors import UserError
 from cgloop.md.evaluation import N_TERMS, Evaluate, Evaluation
 from cgloop.md.monitors import Limits, Monitor, Violation
-from cgloop.md.observables import ObservablesWriter, StageInfo
+from cgloop.md.observables import EngineEnergies, Kinds, ObservablesWriter, StageInfo
 from cgloop.md.recorder import Snapshot
 from cgloop.md.system import System
 from cgloop.md.thermostat import kinetic_energy
 from cgloop.md.trajectory import TrajectoryWriter
 from cgloop.model.topology import build_topology, separation_matrix
+from cgloop.residues import N_TYPES
 from cgloop.units import KB
+
+BY_TYPE = tuple(f"c_by_type[{kind + 1}]" for kind in range(N_TYPES))
+"""Columns of the thermo table: kinetic energy of the beads of each type."""
 
 _HEADER_LINES, _COLUMNS = 9, 11
 
@@ -140,6 +144,8 @@ class Measured:
         steps: int [F], counted from the start of the stage.
         frames: float32 [F, N, 3] Å.
         kinetic, potential: [F] kcal/mol, LAMMPS's.
+        by_type: [F, n_types] kcal/mol, LAMMPS's kinetic energies of the beads of each type; [F, 0] where its script
+            does not write them.
         terms: [F, n_terms] kcal/mol, the model's on the same frames.
         diagnostics: [F, 3], as in `Evaluation`: smallest distance, largest bond deviation, largest force.
     """
@@ -150,6 +156,7 @@ class Measured:
     potential: np.ndarray
     terms: np.ndarray
     diagnostics: np.ndarray
+    by_type: np.ndarray
 
     @classmethod
     def nothing(cls, n_beads: int) -> "Measured":
@@ -157,7 +164,7 @@ class Measured:
         none = np.zeros(0)
         return cls(
             np.zeros(0, int), np.zeros((0, n_beads, 3), np.float32), none, none, np.zeros((0, N_TERMS)),
-            np.zeros((0, 3)),
+            np.zeros((0, 3)), np.zeros((0, N_TYPES)),
         )  # fmt: skip
 
     def energy_difference(self, n_beads: int, temperature_K: float) -> float:
@@ -206,6 +213,7 @@ def measure(
     return Measured(
         steps, frames, thermo["KinEng"][rows], thermo["PotEng"][rows], np.concatenate([one.terms for one in found]),
         np.array([(one.min_distance_A[0], one.bond_deviation[0], one.max_force[0]) for one in found]),
+        np.column_stack([thermo[name][rows] for name in BY_TYPE]) if BY_TYPE[0] in thermo else np.zeros((len(rows), 0)),
     )  # fmt: skip
 
 
@@ -220,6 +228,8 @@ def write_series(
 ) -> None:
     """Write `observables.h5` and a DCD of each replica, as the in-process engine does.
 
+    Kinetic energies by residue type are written if every replica has them.
+
     Args:
         out: folder of the stage.
         system: the protein.
@@ -230,21 +240,23 @@ def write_series(
         outcomes: by id, attributes of the groups.
     """
     ids, n_beads = sorted(measured), system.n_beads
+    kinds = Kinds(system.residue_type, system.masses)
+    info = replace(info, kinds=kinds if all(one.by_type.shape[1] for one in measured.values()) else None)
     at = [{int(step): row for row, step in enumerate(measured[one].steps)} for one in ids]
     observables = ObservablesWriter(out / "observables.h5", info, ids, every[0], absent)
     with TrajectoryWriter(out, info.clock, ids, n_beads, every[1]) as trajectory:
         for step in sorted({step for rows in at for step in rows}):
             alive = np.array([step in rows for rows in at])
-            snapshot, potential = _snapshot(step, [measured[one] for one in ids], [rows.get(step) for rows in at], info)
-            observables.observe(snapshot._replace(alive=alive), potential)
+            snapshot, energies = _snapshot(step, [measured[one] for one in ids], [rows.get(step) for rows in at], info)
+            observables.observe(snapshot._replace(alive=alive), energies)
             trajectory.observe(snapshot._replace(alive=alive))
     observables.finish(outcomes)
 
 
 def _snapshot(
     step: int, of_all: Sequence[Measured], rows: Sequence[int | None], info: StageInfo
-) -> tuple[Snapshot, np.ndarray]:
-    """All replicas at a step, and LAMMPS's potential energies; those without a row are NaN."""
+) -> tuple[Snapshot, EngineEnergies]:
+    """All replicas at a step, and LAMMPS's energies; those without a row are NaN."""
 
     def pick(name: str, like: tuple[int, ...]) -> np.ndarray:
         missing = np.full(like, np.nan)
@@ -260,6 +272,8 @@ def _snapshot(
     )
     temperature = _temperature(kinetic, info.degrees_of_freedom)
     alive = np.ones(len(kinetic), bool)
-    return Snapshot(step, positions, np.zeros_like(positions), evaluation, kinetic, temperature, alive), pick(
-        "potential", ()
-    )
+    by_type = np.empty((len(kinetic), 0))
+    if info.kinds is not None:
+        by_type = pick("by_type", (N_TYPES,))[:, info.kinds.types]
+    snapshot = Snapshot(step, positions, np.zeros_like(positions), evaluation, kinetic, temperature, alive)
+    return snapshot, EngineEnergies(pick("potential", ()), by_type)

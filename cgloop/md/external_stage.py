@@ -264,7 +264,7 @@ def _run_one(
     outcome = run_external(
         config.lmp, folder, f"plain_{plan.stage}.in", system, clock,
         limits_of(config.monitors, plan.temperature_K, freedom), degrees_of_freedom=freedom,
-        variables={"seed": _seed(plan, replica)} if plan.stage == "nvt" else {}, go_on=True,
+        variables={"kinetic_by_type": 1} | ({"seed": _seed(plan, replica)} if plan.stage == "nvt" else {}), go_on=True,
     )  # fmt: skip
     if outcome.limit == "interrupted":
         check_stop()

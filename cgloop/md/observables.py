@@ -83,6 +83,19 @@ class Kinds:
         return 3.0 * ((1.0 - share) @ self._member)
 
 
+@dataclass(frozen=True, eq=False)
+class EngineEnergies:
+    """What an engine says of its energies itself, where it is asked instead of the model and the velocities.
+
+    Attributes:
+        potential: [R] kcal/mol.
+        by_type: [R, K] kcal/mol, kinetic, of the types of `StageInfo.kinds`; [R, 0] where that is None.
+    """
+
+    potential: np.ndarray
+    by_type: np.ndarray
+
+
 class ObservablesWriter:
     """Collects rows, and makes the file of them when the stage has ended.
 
@@ -121,18 +134,22 @@ class ObservablesWriter:
         self._waiting: list[np.ndarray] = []
         self.rows = keep_rows
 
-    def observe(self, snapshot: Snapshot, potential: np.ndarray | None = None) -> None:
+    def observe(self, snapshot: Snapshot, engine: EngineEnergies | None = None) -> None:
         """Add a row for each living replica, if this step is one to be observed.
 
         Args:
             snapshot: of all replicas.
-            potential: [R] kcal/mol, energies of the engine; default: those of the evaluation.
+            engine: energies of the engine; default: those of the evaluation, and of the velocities.
         """
         step = snapshot.step - self._info.clock.equilibration_steps
         if step <= 0 or step % self._every:
             return
         evaluation, kinds = snapshot.evaluation, self._info.kinds
-        energies = evaluation.energies if potential is None else potential
+        energies = evaluation.energies if engine is None else engine.potential
+        if engine is not None:
+            by_type = engine.by_type
+        else:
+            by_type = np.empty((len(energies), 0)) if kinds is None else kinds.kinetic(snapshot.velocities)
         table = np.column_stack(
             [
                 np.full(len(energies), self._info.clock.production_ps(snapshot.step)),
@@ -144,7 +161,7 @@ class ObservablesWriter:
                 evaluation.max_force,
                 evaluation.bond_deviation,
                 evaluation.terms,
-                *([] if kinds is None else [kinds.kinetic(snapshot.velocities)]),
+                by_type,
             ]
         )
         table[~snapshot.alive] = np.nan

@@ -27,6 +27,8 @@ from cgloop.md.observables import StageInfo
 from cgloop.md.plain import PlainSettings, write_plain_inputs
 from cgloop.md.recorder import Clock
 from cgloop.md.thermostat import maxwell_velocities
+from cgloop.residues import RESIDUES
+from cgloop.units import MVV_TO_KCAL_PER_MOL
 from tests.md.model_worlds import protein, system
 
 LMP = [str(Path(sys.executable).parent / "lmp")]
@@ -51,7 +53,7 @@ def folder(bundle, tmp_path):
 
 def test_a_healthy_run_gives_the_files_of_the_other_engine(folder, bundle, tmp_path):
     clock = Clock(2.0, 100, 400)
-    outcome = run_external(LMP, folder, "plain_nvt.in", SYSTEM, clock, LIMITS)
+    outcome = run_external(LMP, folder, "plain_nvt.in", SYSTEM, clock, LIMITS, variables={"kinetic_by_type": 1})
     assert outcome.survived, outcome.message
     assert (outcome.steps_asked, outcome.steps_done, outcome.limit) == (500, 500, "")
     assert outcome.dense is None
@@ -70,6 +72,13 @@ def test_a_healthy_run_gives_the_files_of_the_other_engine(folder, bundle, tmp_p
         np.testing.assert_allclose(group["potential"][:], outcome.thermo["PotEng"][6:])
         np.testing.assert_allclose(group["terms"][:].sum(axis=1), group["potential"][:], atol=5e-3)
         assert np.isfinite(group["min_distance_A"][:]).all()
+        by_type, names = group["kinetic_by_type"][:], list(file.attrs["kinetic_types"])
+    np.testing.assert_allclose(by_type.sum(axis=1), outcome.thermo["KinEng"][6:])
+    # Of the last step there are velocities: ½ m v² of each type's beads.
+    end, beads = read_dense(folder / "final.dump", 10), np.array([RESIDUES[kind].name for kind in SYSTEM.residue_type])
+    each = 0.5 * MVV_TO_KCAL_PER_MOL * SYSTEM.masses * (end.velocities[-1] ** 2).sum(axis=-1)
+    np.testing.assert_allclose(by_type[-1], [each[beads == name].sum() for name in names], rtol=1e-8)
+    assert set(names) == set(beads)
     with DCDFile(str(tmp_path / "replica_002.dcd")) as file:
         assert len(file) == 10
 

@@ -44,6 +44,8 @@ def test_a_model_survives_with_the_files_of_the_other_engine(prior_world, tmp_pa
             assert file.attrs["dof"] == dof
             group = file["replica_001"]
             np.testing.assert_allclose(group["time_ps"][:], 0.02 * np.arange(1, steps // 10 + 1))
+            assert (len(file.attrs["kinetic_types"]), file.attrs["dof_by_type"].sum()) == (7, pytest.approx(dof))
+            np.testing.assert_allclose(group["kinetic_by_type"][:].sum(axis=1), group["kinetic"][:])
             # The model and LAMMPS's styles are two implementations of the prior.
             np.testing.assert_allclose(group["terms"][:].sum(axis=1), group["potential"][:], atol=5e-3)
             if stage == "nve":
@@ -66,7 +68,8 @@ def test_a_crash_is_recorded_from_its_repetition(prior_world, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     text = (Path("lammps_inputs") / "plain_nvt.in").read_text()
-    (own / "plain_nvt.in").write_text(text.replace("langevin ${temperature_K} ${temperature_K}", "langevin 2e3 2e3"))
+    text = text.replace("langevin ${temperature_K} ${temperature_K}", "langevin 2e3 2e3").replace(" ${more}", "")
+    (own / "plain_nvt.in").write_text(text)
     result = run(
         prior_world, tmp_path / "out", lammps_inputs=str(own), replicas=1, crash_frames=20, nvt={
             "length_ps": 5.0, "equilibration_ps": 0.1, "friction_per_ps": 2.0,
@@ -85,6 +88,9 @@ def test_a_crash_is_recorded_from_its_repetition(prior_world, tmp_path):
     assert np.isfinite(crash.terms).all()
     with h5py.File(folder / "observables.h5") as file:
         assert len(file["replica_000/time_ps"]) == outcome["steps_done"] // 10
+        # The script is one that does not write it.
+        assert "kinetic_types" not in file.attrs
+        assert "kinetic_by_type" not in file["replica_000"]
     (after,) = result["proteins"]["helix"]["stages"]["nve"]["replicas"]
     assert after["limit"] == "not-started"
 
