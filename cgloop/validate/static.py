@@ -49,9 +49,18 @@ SHOWN_KT = 15.0
 
 
 def read_static(folder: Path, settings: ValidateConfig) -> list[CheckResult]:
-    """The three checks from `static.json` of a folder; none if it is not there. Raises UserError if it is damaged."""
-    path = folder / FILE
-    return static_checks(read_json(path, "run `cgloop parity` again"), settings) if path.exists() else []
+    """The three checks from `static.json` of a folder; undecided if it is not there, as beside older results of parity.
+
+    Raises UserError if it is damaged.
+    """
+    path, remedy = folder / FILE, "run `cgloop parity` again"
+    if path.exists():
+        return static_checks(read_json(path, remedy), settings)
+    reason = f"not measured: no {FILE} beside the result of parity, which is older; {remedy}"
+    return [
+        CheckResult(one.name, SUBJECT, None, 0.0, None, "inconclusive", reason, inputs={"file": FILE})
+        for one in (PRIOR, GRADIENT, SYMMETRY)
+    ]
 
 
 def static_checks(static: dict[str, Any], settings: ValidateConfig) -> list[CheckResult]:

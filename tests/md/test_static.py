@@ -10,7 +10,7 @@ from cgloop.md.static import Energy, gradient_error, separate_overlaps, symmetry
 from cgloop.model.hybrid import Model
 from cgloop.priors.scans import scan_prior
 from cgloop.units import thermal_energy
-from cgloop.validate.static import gradient_check, prior_check, static_checks, symmetry_check
+from cgloop.validate.static import FILE, gradient_check, prior_check, read_static, static_checks, symmetry_check
 from tests.md.model_worlds import CUTOFF_A, PRIOR, protein, small_model, system
 
 KT = thermal_energy(320.0)
@@ -141,6 +141,16 @@ def test_overlaps_come_apart_by_repulsion_alone(monkeypatch):
         static = {"kT_kcal_per_mol": KT, "energy": "ml-only", "scans": [], "overlaps": overlaps}
         verdicts.append(prior_check(static, SETTINGS).verdict)
     assert verdicts == ["pass", "fail"]
+
+
+def test_an_older_result_of_parity_leaves_it_open(tmp_path):
+    """It has no such file; one that says nothing fails."""
+    found = read_static(tmp_path, SETTINGS)
+    assert [one.check for one in found] == ["static.prior", "static.gradient", "static.symmetry"]
+    assert {one.verdict for one in found} == {"inconclusive"}
+    assert all("run `cgloop parity` again" in one.reason for one in found)
+    (tmp_path / FILE).write_text("{}")
+    assert {one.verdict for one in read_static(tmp_path, SETTINGS)} == {"fail"}
 
 
 def test_nothing_measured_is_no_pass():
