@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cgloop.checks import Verdict, decide
+from cgloop.checks import Direction, Verdict, decide
 from cgloop.config.validate import ValidateConfig
 from cgloop.validate.distances import Metric
 from cgloop.validate.equilibration import (
@@ -39,24 +39,39 @@ class Measure:
         name: in words.
         unit: "" if dimensionless.
         floor: limit where the reference's noise is smaller; infinite for a distance that is shown and not judged.
-        similarity: the distance is 1 − this quantity, which is what words speak of.
+        similarity: the distance is 1 − this quantity, which is what is shown and what words speak of.
+        undefined: what it means that a distance, its error or its noise is NaN, if that says nothing against a model:
+            it is then undecided, and the others may still fail.
     """
 
     name: str
     unit: str
     floor: float
     similarity: bool = False
+    undefined: str = ""
 
     @property
     def judged(self) -> bool:
         return math.isfinite(self.floor)
 
+    @property
+    def direction(self) -> Direction:
+        """Which values of what is shown are good."""
+        return "at least" if self.similarity else "at most"
+
+    def shown(self, distance: float) -> float:
+        """A distance, or a limit of one, as it is shown."""
+        return 1.0 - float(distance) if self.similarity else float(distance)
+
+    def is_open(self, *numbers: float) -> bool:
+        """Whether the distance cannot be judged for the reason `undefined`, by its value, error and noise."""
+        return bool(self.undefined) and any(map(math.isnan, numbers))
+
     def in_words(self, value: float, error: float, limit: float | None = None) -> str:
         """As `distance 0.31 ± 0.05 Å (at most 1)`."""
         unit = f" {self.unit}" if self.unit else ""
-        shown, bound = (1 - value, "at least") if self.similarity else (value, "at most")
-        end = "" if limit is None else f" ({bound} {1 - limit if self.similarity else limit:.3g})"
-        return f"{self.name} {shown:.3g} ± {error:.2g}{unit}{end}"
+        end = "" if limit is None else f" ({self.direction} {self.shown(limit):.3g})"
+        return f"{self.name} {self.shown(value):.3g} ± {error:.2g}{unit}{end}"
 
 
 @dataclass(frozen=True)
@@ -234,7 +249,9 @@ def _verdict(
     limits: np.ndarray,
     settings: ValidateConfig,
 ) -> tuple[Verdict, str, Needs]:
-    judged = [row for row in zip(measures, values, errors, noise, limits, strict=True) if row[0].judged]
+    rows = [row for row in zip(measures, values, errors, noise, limits, strict=True) if row[0].judged]
+    judged = [row for row in rows if not row[0].is_open(*row[1:4])]
+    unknown = [Doubt(row[0].undefined, {}) for row in rows if row[0].is_open(*row[1:4])]
     if not all(np.isfinite(value) for _, value, *_ in judged):
         return "fail", "cannot be computed from these frames", {}
     doubts = sampling_doubts("model", model, settings) + replica_doubts(len(model.replicas), settings)
@@ -245,9 +262,11 @@ def _verdict(
             doubts.append(Doubt(text, {"longer_reference": True}))
     shown = "; ".join(measure.in_words(v, e, limit) for measure, v, e, _, limit in judged)
     if doubts:
-        return "inconclusive", f"{shown}, but {in_words(doubts)}", together(doubts)
+        return "inconclusive", f"{shown}, but {in_words([*doubts, *unknown])}", together(doubts)
     verdicts = [decide(float(v), float(e), float(limit), "at most") for _, v, e, _, limit in judged]
     verdict = worst(verdicts)
+    if unknown and verdict != "fail":
+        return "inconclusive", f"{in_words(unknown)}; {shown}", {}
     if verdict != "inconclusive":
         return verdict, shown, {}
     longer = max(
@@ -324,6 +343,7 @@ def leave_one_out(
     noise, _ = reference_noise(reference, reference.n_effective / count, metric, settings.noise_blocks)
     means, errors = zip(*(mean_over_replicas(column) for column in distances.T), strict=True)
     limits = [max(measure.floor, float(scatter)) for measure, scatter in zip(measures, noise, strict=True)]
-    judged = [row for row in zip(measures, means, errors, limits, strict=True) if row[0].judged]
+    rows = [row for row in zip(measures, means, errors, limits, strict=True) if row[0].judged]
+    judged = [row for row in rows if not row[0].is_open(*row[1:3])]
     verdict = worst([decide(m, e, limit, "at most") for _, m, e, limit in judged])
     return verdict, np.array(means), np.array(errors)

@@ -64,7 +64,7 @@ def _both(whole: CheckResult, spec: StructuralCheck, target: Target) -> dict[str
         "error": whole.error,
         "threshold": whole.threshold,
         "n_effective": whole.n_effective,
-        "needs": {"longer_reference": True} if verdict == "inconclusive" else {},
+        "needs": {"longer_reference": True} if verdict == "inconclusive" and whole.detail["needs"] else {},
         "leave_one_out": {"verdict": apart, "values": means, "errors": errors},
     }
 

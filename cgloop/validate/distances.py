@@ -12,6 +12,9 @@ from typing import Protocol
 import numpy as np
 
 CONTACT_PROBABILITY = 0.05
+FLAT = 1e-9
+"""Contact probabilities that differ by no more do not vary."""
+
 GRID_POINTS = 2048
 """Of the distribution functions that the Wasserstein distance compares."""
 
@@ -142,19 +145,25 @@ class Divergence:
 class ContactMap:
     """Mean absolute difference and 1 − Pearson r of contact probabilities; features are contacts uint8 [F, P].
 
-    Over pairs with p > 0.05 in either sample. A map without variation among its pairs has no correlation: r counts as
-    1 if the maps are the same, else as 0.
+    Over pairs with p > 0.05 in either sample. A map without variation among its pairs has no correlation with another:
+    r counts as 1 if both are the same. If not, it is NaN where the map of a whole sample is flat, and counts as 0
+    where only that of a part is, which happens to short ones by chance.
 
     Attributes:
         columns: int, the pairs that are ever in contact; of all others both probabilities are 0.
+        flat: one of the whole samples has a map without variation.
     """
 
     columns: np.ndarray
+    flat: bool = False
 
     @classmethod
-    def of(cls, *samples: np.ndarray) -> "ContactMap":
-        """For pairs that are in contact in one of the samples."""
-        return cls(np.flatnonzero(np.any([sample.any(axis=0) for sample in samples], axis=0)))
+    def of(cls, model: np.ndarray, reference: np.ndarray) -> "ContactMap":
+        """For pairs that are in contact in one of the samples [F, P]."""
+        p, q = model.mean(axis=0), reference.mean(axis=0)
+        columns = np.flatnonzero((p > 0) | (q > 0))
+        present = (p > CONTACT_PROBABILITY) | (q > CONTACT_PROBABILITY)
+        return cls(columns, any(np.ptp(x[present]) <= FLAT if present.any() else True for x in (p, q)))
 
     def summaries(self, features: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Number of frames with each contact, and last the number of frames."""
@@ -175,7 +184,8 @@ class ContactMap:
         spread = np.sqrt((dp**2).sum(axis=-1) * (dq**2).sum(axis=-1))
         same = (difference <= 1e-8).all(axis=-1)
         flat = (count < 2) | (spread <= 1e-12)
-        r = np.where(flat, np.where(same, 1.0, 0.0), (dp * dq).sum(axis=-1) / np.where(flat, 1.0, spread))
+        without = np.where(same, 1.0, np.nan if self.flat else 0.0)
+        r = np.where(flat, without, (dp * dq).sum(axis=-1) / np.where(flat, 1.0, spread))
         return np.stack([difference.sum(axis=-1) / safe, 1.0 - r], axis=-1)
 
 

@@ -125,7 +125,7 @@ def chance(check: Mapping[str, Any], replicas: int | None) -> float | None:
     measures = detail.get("measures") or [
         {"value": check["value"], "error": check["error"], "limit": check["threshold"]}
     ]
-    ps = [p for one in measures if (p := _beyond(one, direction, replicas)) is not None]
+    ps = [p for one in measures if (p := _beyond(one, one.get("direction", direction), replicas)) is not None]
     return min(1.0, len(ps) * min(ps)) if ps else None
 
 

@@ -35,8 +35,8 @@ HANDEDNESS = Check(
     "structure.handedness",
     "signs of dihedrals",
     "",
-    "at most",
-    "Fraction of signed CA dihedrals (i to i+3) without the reference's sign, over frames and over the dihedrals whose "
+    "at least",
+    "Fraction of signed CA dihedrals (i to i+3) with the reference's sign, over frames and over the dihedrals whose "
     "sign is the same in at least 90 % of the reference.",
 )
 

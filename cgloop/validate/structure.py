@@ -62,6 +62,7 @@ END_TO_END = Check(
 )
 
 CONSTANT = 1e-9
+FLAT_MAP = "flat map: where all pairs are in contact equally often, in the model or in the reference, r is not defined"
 
 
 class NotComparable(Exception):
@@ -191,8 +192,8 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     detail: dict[str, Any] = {
         "measures": [
             {
-                "name": f"1 − {m.name}" if m.similarity else m.name, "unit": m.unit, "value": v, "error": e,
-                "limit": limit if m.judged else None, "reference_noise": noise,
+                "name": m.name, "unit": m.unit, "direction": m.direction, "value": m.shown(v), "error": e,
+                "limit": m.shown(limit) if m.judged else None, "reference_noise": m.shown(noise),
             }
             for m, v, e, limit, noise in zip(
                 view.measures, outcome.values, outcome.errors, outcome.limits, outcome.noise, strict=True
@@ -210,16 +211,17 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     reason = outcome.reason
     if "mean_model" in detail:
         reason = f"mean {detail['mean_model']:.3g} (reference {detail['mean_reference']:.3g}); {reason}"
+    first = view.measures[0]
     return CheckResult(
         check=check.name,
         subject=subject,
-        value=float(outcome.values[0]),
+        value=first.shown(outcome.values[0]),
         error=float(outcome.errors[0]),
-        threshold=float(outcome.limits[0]),
+        threshold=first.shown(outcome.limits[0]),
         verdict=outcome.verdict,
         reason=reason,
         unit=check.unit,
-        reference=float(outcome.noise[0]),
+        reference=first.shown(outcome.noise[0]),
         n_effective=outcome.n_effective,
         detail=detail,
         plot=view.plot(mine, theirs, metric, outcome),
@@ -265,7 +267,7 @@ def _contact_view(target: Target) -> View:
     settings, protein = target.settings, target.protein
 
     def metric(model: Sample, reference: Sample) -> ContactMap:
-        found = ContactMap.of(*model.replicas, *reference.replicas)
+        found = ContactMap.of(model.pooled(), reference.pooled())
         if not len(found.columns):
             raise NotComparable("neither the model nor the reference has contacts at this cutoff and separation", {})
         return found
@@ -283,7 +285,7 @@ def _contact_view(target: Target) -> View:
         metric=metric,
         measures=(
             Measure("mean absolute difference", "", settings.contact_mad),
-            Measure("Pearson r", "", 1.0 - settings.contact_pearson, similarity=True),
+            Measure("Pearson r", "", 1.0 - settings.contact_pearson, similarity=True, undefined=FLAT_MAP),
         ),
         plot=lambda model, reference, metric, outcome: contact_maps(
             model.pooled().mean(axis=0), reference.pooled().mean(axis=0), protein

@@ -106,7 +106,11 @@ def test_contact_differences_by_hand():
     ],
 )
 def test_contact_maps_without_variation(p, q, expected):
-    assert contact_differences(p, q) == pytest.approx(expected, abs=1e-3)
+    """They have no correlation with others; that of parts counts as 0, so that noise and errors are numbers."""
+    assert between(ContactMap(np.arange(len(p))), maps(p), maps(q)) == pytest.approx(expected, abs=1e-3)
+    mad, one_minus_r = contact_differences(p, q)
+    assert mad == pytest.approx(expected[0], abs=1e-3)
+    assert np.isnan(one_minus_r) if mad else one_minus_r == 0.0
 
 
 def test_disagreement_is_the_models_alone():

@@ -74,6 +74,12 @@ def test_chance_is_that_of_students_t_over_replicas():
     assert chance(beyond, REPLICAS) == pytest.approx(stats.t.sf(t, REPLICAS - 1), rel=1e-12)
     below = result("structure.mirror", -t * 0.5, error, 0.0, "fail")
     assert chance(below, REPLICAS) == pytest.approx(stats.t.sf(t, REPLICAS - 1), rel=1e-12)
+    measures = [
+        {"value": 0.2, "error": 0.1, "limit": 0.3, "direction": "at most"},
+        {"value": 0.9 - t * 0.5, "error": error, "limit": 0.9, "direction": "at least"},
+    ]
+    both = result("structure.contacts", 0.2, 0.1, 0.3, "fail", measures=measures)
+    assert chance(both, REPLICAS) == pytest.approx(2 * stats.t.sf(t, REPLICAS - 1), rel=1e-12)
     assert chance(result("stability.survival", 0.5, 0.0, 1.0, "fail"), REPLICAS) is None
     assert chance(result("nve.drift", 3.0, 0.1, 1.0, "fail", by_own_rule=True), REPLICAS) is None
     assert chance(result("structure.q", 3.0, None, 1.0, "inconclusive"), REPLICAS) == 1.0

@@ -35,11 +35,14 @@ def test_helix_has_a_hand_and_its_mirror_image_the_other(settings):
     spec = BY_NAME["structure.handedness"]
     good = run_comparison(spec, observed(helix(16), protein, settings, seed=1), target, "helix")
     assert (good.verdict, good.detail["dihedrals"]) == ("pass", 13)
-    assert good.value == pytest.approx(0.0, abs=0.01)
+    assert (good.value, good.threshold) == (pytest.approx(1.0, abs=0.01), pytest.approx(0.9))
     bad = run_comparison(spec, observed(helix(16, -1.0), protein, settings, seed=1), target, "helix")
     assert bad.verdict == "fail"
-    assert bad.value == pytest.approx(1.0, abs=0.01)
+    assert bad.value == pytest.approx(0.0, abs=0.01)
     assert "in every replica" in bad.reason
+    (measure,) = bad.detail["measures"]
+    assert (measure["value"], measure["limit"]) == (bad.value, bad.threshold)
+    assert measure["direction"] == spec.check.direction == "at least"
 
 
 def test_undecided_dihedrals_do_not_count(settings):

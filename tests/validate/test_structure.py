@@ -58,7 +58,9 @@ def test_same_process_passes_and_unfolded_fails(name, ensembles, target):
     assert good.verdict == "pass", good.reason
     bad = run_comparison(BY_NAME[name], ensembles["unfolded"], target, "chain")
     assert bad.verdict == "fail", bad.reason
-    assert bad.value > good.value
+    worse = np.greater if BY_NAME[name].check.direction == "at most" else np.less
+    assert worse(bad.value, bad.threshold)
+    assert worse(bad.value, good.value)
     for result in (good, bad):
         plot = result.plot.to_json()
         assert [curve["role"] for curve in plot["curves"][:2]] in (["model", "reference"], ["model", "control"])
@@ -86,7 +88,30 @@ def test_contacts_need_both_correlation_and_difference(ensembles, target):
     assert result.detail["pearson_r"] > 0.99
     mad, correlation = result.detail["measures"]
     assert mad["value"] > mad["limit"]
-    assert correlation["value"] < correlation["limit"]
+    assert (mad["direction"], correlation["direction"]) == ("at most", "at least")
+    assert correlation["value"] > correlation["limit"] == pytest.approx(0.9)
+
+
+def test_a_flat_contact_map_has_no_correlation(ensembles, target):
+    """A chain that never folds, beside a reference that seldom does: the difference is small, and r is not defined."""
+    spec, never = BY_NAME["structure.contacts"], [replace(f, contacts=0 * f.contacts) for f in ensembles["model"]]
+    assert run_comparison(spec, never, target, "chain").verdict == "fail"
+    seldom = [
+        replace(f, contacts=f.contacts * (np.arange(len(f.q)) % 12 == 0).astype(np.uint8)[:, None])
+        for f in ensembles["reference"]
+    ]
+    unfolded = replace(target, frames=seldom, _views={}, _samples={})
+    result = run_comparison(spec, never, unfolded, "chain")
+    assert (result.verdict, result.reason[:8]) == ("inconclusive", "flat map")
+    assert result.value < result.threshold
+    assert not result.detail["needs"]
+    # A reference with one pair, beside itself: one that is always in contact is the same in all its parts.
+    present = np.concatenate([f.contacts for f in ensembles["reference"]]).mean(axis=0)
+    for pair, verdict in ((present.argmax(), "pass"), (np.abs(present - 0.5).argmin(), "inconclusive")):
+        single = [replace(f, contacts=f.contacts * (np.arange(len(present)) == pair)) for f in ensembles["reference"]]
+        control = reference_control(replace(target, frames=single, _views={}, _samples={}), "chain")[spec.check.name]
+        assert (control["verdict"], control["needs"]) == (verdict, {})
+        assert ("flat map" in control["reason"]) == (verdict == "inconclusive")
 
 
 def test_mirror_image_is_seen_by_signs_alone(ensembles, target, settings):
