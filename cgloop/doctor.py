@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cgloop
 from cgloop.errors import UserError
+from cgloop.executors.machine import usable_cores
 
 
 def examine() -> str:
@@ -39,8 +40,7 @@ def _line(part: Callable[[], str]) -> str:
 
 
 def _processor() -> str:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{usable} of {os.cpu_count()} cores usable, {platform.machine()}"
+    return f"{usable_cores()} of {os.cpu_count()} cores usable, {platform.machine()}"
 
 
 def _memory() -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 import cgloop
 from cgloop.errors import UserError
+from cgloop.executors.machine import memory_GB, usable_cores
 from cgloop.stages import digest_of, versions, write_json
 
 SCHEMA = 1
@@ -170,10 +171,8 @@ def start_record(suite: str, made_by: str, config: dict[str, Any], machine: Mach
 
 def this_machine(accelerators: Sequence[str] = ()) -> Machine:
     """What this process runs on; JAX is not asked."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
-    memory_GB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return Machine(
-        processor=_processor(), cores=usable, memory_GB=round(memory_GB, 1), accelerators=tuple(accelerators)
+        processor=_processor(), cores=usable_cores(), memory_GB=round(memory_GB(), 1), accelerators=tuple(accelerators)
     )
 
 

@@ -86,7 +86,10 @@ class MDConfig(Section):
     crash_frames: int = Field(200, ge=2, description="steps kept before a crash")
     skin_A: float = Field(2.0, gt=0, description="neighbours are rebuilt when a bead moved half of it")
     restart_every_ps: float = Field(20.0, gt=0, description="from there a run that was killed goes on")
-    processes: int = Field(1, ge=1, description="proteins side by side, each in a process of its own")
+    processes: int | None = Field(
+        None, ge=1,
+        description="side by side, for proteins or parts of their replicas; default: on each GPU, else core, one",
+    )  # fmt: skip
     time_limit_minutes: float | None = Field(
         None, gt=0, description="wall time of one process; replicas that are not done by then have failed"
     )

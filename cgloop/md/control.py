@@ -42,8 +42,7 @@ def control_stage(
     """Run the controls of every protein that was simulated, and write `control.json` beside their folders.
 
     `<protein>/prior_only/` holds `minimize` and `nvt` as `md` writes them, `<protein>/order/dt_1`, `dt_2` and `dt_4`
-    each a short run at constant energy. Each protein runs in a process of its own, or its replicas in one process on
-    each MPI rank. A run that was stopped goes on where it was.
+    each a short run at constant energy. Processes are those of `md_stage`. A run that was stopped goes on where it was.
 
     Args:
         config: sections `control`, `md` and `run`.

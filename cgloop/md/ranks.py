@@ -15,11 +15,13 @@ from typing import Any
 from cgloop.config import Config, load_config
 from cgloop.errors import Interrupted, UserError
 from cgloop.executors.child import mistake, told
+from cgloop.executors.machine import gpu_of
 from cgloop.executors.world import launched
 from cgloop.interrupt import request_stop, stop_requested
 from cgloop.md.job import STAGES, Job, shares
 from cgloop.md.merge import merge_jobs
-from cgloop.md.supervise import Workplace, devices_of_rank, run_jobs
+from cgloop.md.spread import side_by_side, spread
+from cgloop.md.supervise import Workplace, run_jobs
 
 log = logging.getLogger("cgloop.md")
 
@@ -72,9 +74,9 @@ class Ranks:
     def _work(
         self, jobs: Sequence[Job], config: Config, place: Workplace, listen: Callable[[], None]
     ) -> dict[str, str | None] | None:
-        own = replace(place, environment=devices_of_rank(self._local))
+        own = replace(place, environment=gpu_of(self._local))
         try:
-            run_jobs(jobs, config, own, listen)
+            run_jobs(jobs, config, own, config.md.processes or 1, listen)
             return None
         except Interrupted as error:
             return {"interrupted": str(error)}
@@ -161,7 +163,7 @@ def run_replicas(
     out: Path,
     stages: Sequence[str] = STAGES,
 ) -> None:
-    """Run replicas of proteins, here or spread over all ranks, and put each protein's folder into its place.
+    """Run replicas of proteins, in processes here or on all ranks, and put each protein's folder into its place.
 
     Args:
         names: of the proteins.
@@ -174,11 +176,14 @@ def run_replicas(
         Interrupted, UserError: as `run_jobs`.
     """
     ranks = joined()
-    parts = shares(n_replicas, ranks.size if ranks else 1)
-    by_rank = [[Job(name, tuple(part)) for name in names if len(part)] for part in parts]
     if ranks is None:
-        run_jobs(by_rank[0], config, place)
-    elif names:
-        ranks.run(by_rank, config, place)
+        jobs = spread(names, n_replicas, config.md, place.out)
+        run_jobs([job for name in names for job in jobs[name]], config, place, side_by_side(config.md))
+    else:
+        parts = shares(n_replicas, ranks.size)
+        by_rank = [[Job(name, tuple(part)) for name in names if len(part)] for part in parts]
+        jobs = {name: [Job(name, tuple(part)) for part in parts if len(part)] for name in names}
+        if names:
+            ranks.run(by_rank, config, place)
     for name in names:
-        merge_jobs([place.folder(Job(name, tuple(part))) for part in parts if len(part)], out / name, stages)
+        merge_jobs([place.folder(job) for job in jobs[name]], out / name, stages)

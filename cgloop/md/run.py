@@ -10,11 +10,11 @@ from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle, load_bundle
 from cgloop.md.external_stage import require_lmp
-from cgloop.md.job import STAGES, Job, read_system, shares
-from cgloop.md.merge import merge_jobs, read_outcomes, read_timing
-from cgloop.md.ranks import joined
+from cgloop.md.job import STAGES, read_system
+from cgloop.md.merge import read_outcomes, read_timing
+from cgloop.md.ranks import run_replicas
 from cgloop.md.session import lammps_version
-from cgloop.md.supervise import Workplace, run_jobs
+from cgloop.md.supervise import Workplace
 from cgloop.md.system import System, simulated_proteins, start_frames
 from cgloop.md.uncertainty import write_uncertainty
 from cgloop.residues import RESIDUES
@@ -34,8 +34,8 @@ def md_stage(
 ) -> dict[str, Any]:
     """Run proteins through `minimize`, `nvt` and `nve`, and write `md.json` beside their folders.
 
-    Each protein runs in a process of its own, or its replicas in one process on each MPI rank. A stage that was stopped
-    goes on where it was. Beside `md.json` is `uncertainty.json` if an ensemble was trained.
+    Proteins, and parts of their replicas, run in processes side by side, or in one on each MPI rank. A stage that was
+    stopped goes on where it was. Beside `md.json` is `uncertainty.json` if an ensemble was trained.
 
     Args:
         config: section `md`, which proteins among others, the temperature, the seed.
@@ -62,7 +62,7 @@ def md_stage(
     lammps = require_lmp(config.md, bundle, jobs_dir / ".probe") if external else lammps_version()
     write_config(config, jobs_dir / "config.yaml")
     place = Workplace(jobs_dir / "config.yaml", bundle_dir, dataset_dir, jobs_dir, log_file)
-    _run_all([name for name in names if not (out / name).is_dir()], config, place, out)
+    run_replicas([name for name in names if not (out / name).is_dir()], config.md.replicas, config, place, out)
     proteins, timing, systems = {}, {}, {}
     for name in names:
         systems[name] = read_system(config, reader, name)
@@ -92,23 +92,6 @@ def md_stage(
     write_json(out / "timing.json", jsonable(timing))
     shutil.rmtree(jobs_dir)
     return result
-
-
-def _run_all(names: list[str], config: Config, place: Workplace, out: Path) -> None:
-    """Run all replicas of these proteins, here or on all MPI ranks, and put each protein's folder into its place."""
-    ranks = joined()
-    parts = {name: shares(config.md.replicas, ranks.size if ranks else 1) for name in names}
-    jobs = {name: [Job(name, tuple(part)) for part in parts[name] if len(part)] for name in names}
-    if ranks is None:
-        run_jobs([job for name in names for job in jobs[name]], config, place)
-    elif names:
-        by_rank = [
-            [Job(name, tuple(parts[name][rank])) for name in names if len(parts[name][rank])]
-            for rank in range(ranks.size)
-        ]
-        ranks.run(by_rank, config, place)
-    for name in names:
-        merge_jobs([place.folder(job) for job in jobs[name]], out / name)
 
 
 def _describe(config: Config, bundle: Bundle, reader: DatasetReader, system: System, folder: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Jobs in processes of their own, some side by side; what becomes of a process is recorded, and ends no other."""
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import Interrupted
 from cgloop.executors.child import Child, Ended
+from cgloop.executors.machine import gpu_of
 from cgloop.interrupt import check_stop, stop_requested
 from cgloop.md.control_job import abandon_control_job
 from cgloop.md.failure import FAILURES, Failure, failure_of, killed_for_memory, span
@@ -63,13 +63,13 @@ class Workplace:
 class _Running:
     """A job and its process."""
 
-    def __init__(self, job: Job, place: Workplace, plain: bool):
-        self.job, self._folder = job, place.folder(job)
+    def __init__(self, job: Job, place: Workplace, gpu: dict[str, str], plain: bool):
+        self.job, self.gpu, self._folder = job, gpu, place.folder(job)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._ooms = killed_for_memory()
         self.child = Child(
             "cgloop.md.worker", place.arguments(job), self._folder, log_file=place.log_file,
-            environment=dict(place.environment), plain=plain,
+            environment=gpu | dict(place.environment), plain=plain,
         )  # fmt: skip
         self.asked_to_stop = 0.0
         self.out_of_time = False
@@ -100,15 +100,22 @@ class _Running:
         return Failure("engine_error", ended.describe)
 
 
-def run_jobs(jobs: Sequence[Job], config: Config, place: Workplace, listen: Callable[[], None] = lambda: None) -> None:
-    """Run jobs, up to `md.processes` at a time, each into its folder; those that are done are not repeated.
+def run_jobs(
+    jobs: Sequence[Job],
+    config: Config,
+    place: Workplace,
+    processes: int = 1,
+    listen: Callable[[], None] = lambda: None,
+) -> None:
+    """Run jobs, some at a time, each into its folder; those that are done are not repeated.
 
     A job whose process dies is concluded from its last checkpoint: its replicas have failed.
 
     Args:
         jobs: what is to be done.
         config: sections `md` and `run`.
-        place: where.
+        place: where; where it names no GPU, processes side by side get one each.
+        processes: how many at a time.
         listen: called now and then meanwhile.
 
     Raises:
@@ -116,13 +123,15 @@ def run_jobs(jobs: Sequence[Job], config: Config, place: Workplace, listen: Call
         UserError: a job cannot be run at all; the others have been stopped.
     """
     waiting, running = deque(jobs), list[_Running]()
-    side_by_side = min(config.md.processes, len(jobs))
+    side_by_side = min(processes, len(jobs))
+    gpus = [gpu_of(number) if side_by_side > 1 else {} for number in range(side_by_side)]
     reader = DatasetReader.open(place.dataset)
     try:
         while waiting or running:
             listen()
             while waiting and len(running) < side_by_side and not stop_requested():
-                running.append(_Running(waiting.popleft(), place, plain=side_by_side > 1))
+                free = next(gpu for gpu in gpus if all(one.gpu is not gpu for one in running))
+                running.append(_Running(waiting.popleft(), place, free, plain=side_by_side > 1))
             for one in list(running):
                 if stop_requested():
                     one.stop()
@@ -166,12 +175,3 @@ def _conclude(one: _Running, ended: Ended, config: Config, reader: DatasetReader
         abandon_job(config, reader, one.job, place.folder(one.job), failure)
     else:
         abandon_control_job(config, reader, one.job, place.controls_of, place.folder(one.job), failure)
-
-
-def devices_of_rank(local_rank: int) -> dict[str, str]:
-    """Variables that give a process of a node its own GPU of those that are visible; none where there are none."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        visible = ",".join(sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")))
-    names = [name for name in visible.split(",") if name]
-    return {"CUDA_VISIBLE_DEVICES": names[local_rank % len(names)]} if names else {}

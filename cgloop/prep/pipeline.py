@@ -15,8 +15,9 @@ from cgloop.data.dataset import write_manifest
 from cgloop.data.sources import expand_sources
 from cgloop.data.splits import require_parts
 from cgloop.errors import Unfinished, UserError
+from cgloop.executors.machine import usable_cores
 from cgloop.prep.jobs import Job, JobResult, make_jobs, run_job
-from cgloop.prep.pool import run_all, usable_cores
+from cgloop.prep.pool import run_all
 from cgloop.prep.quarantine import Limits
 from cgloop.prep.stream import ProteinResult
 from cgloop.progress import progress

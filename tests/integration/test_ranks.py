@@ -58,8 +58,9 @@ def test_same_trajectories_on_one_rank_and_on_several(tmp_path, finished_run, ra
 
 
 def same_trajectories(here, there):
+    """Of all replicas of a stage, to the bit, with their series."""
     names = sorted(path.name for path in here.glob("replica_*.dcd"))
-    assert len(names) == 3
+    assert len(names) >= 2
     for name in names:
         assert (there / name).read_bytes() == (here / name).read_bytes(), there / name
     with h5py.File(here / "observables.h5") as alone, h5py.File(there / "observables.h5") as spread:

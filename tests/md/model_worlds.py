@@ -90,7 +90,7 @@ def config(**md) -> Config:
     """A run config for tests; keywords change section `md`."""
     options = {
         "replicas": 3, "nvt": {"length_ps": 0.4, "equilibration_ps": 0.1}, "nve": {"length_ps": 0.2},
-        "dump_every_ps": 0.05, "observe_every_ps": 0.02, "crash_frames": 20, **md,
+        "dump_every_ps": 0.05, "observe_every_ps": 0.02, "crash_frames": 20, "processes": 1, **md,
     }  # fmt: skip
     split = {"by": "replica", "train": [0], "validation": [2], "test": [1]}
     data = {"sources": [{"path": "none.h5"}], "temperature_K": 320.0, "split": split}

@@ -12,8 +12,10 @@ import pytest
 from cgloop.errors import Interrupted
 from cgloop.interrupt import clear_stop, request_stop
 from cgloop.md.checkpoint import NAME
+from cgloop.md.job import STAGES
 from cgloop.md.run import md_stage
 from cgloop.stages import digest_files, result_digest
+from tests.integration.test_ranks import same_trajectories
 from tests.md.model_worlds import config, protein, write_world
 
 # Long enough that it is still running when something happens to it.
@@ -104,6 +106,20 @@ def test_a_stop_reaches_the_process_and_the_stage_goes_on_later(prior_world, tmp
     assert list(tmp_path.glob(f"parts/.jobs/*/nvt/{NAME}"))
     md_stage(*given, tmp_path / "parts")
     assert result_digest(digest_files(tmp_path / "parts")) == result_digest(digest_files(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_replicas_side_by_side_are_the_same_as_in_one_process(prior_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("cgloop.md.spread.WORTH_A_PROCESS_STEPS", 1)
+    for processes in (1, 2):
+        (tmp_path / str(processes)).mkdir()
+        md_stage(config(processes=processes), prior_world["export"], prior_world["prep"], tmp_path / str(processes))
+    one, two = tmp_path / "1", tmp_path / "2"
+    assert (two / "md.json").read_bytes() == (one / "md.json").read_bytes()
+    (protein,) = (path.name for path in one.iterdir() if path.is_dir())
+    for stage in STAGES:
+        assert list((two / protein / stage).glob("part_1/*"))
+        same_trajectories(one / protein / stage, two / protein / stage)
 
 
 @pytest.mark.slow
