@@ -9,9 +9,8 @@ import numpy as np
 
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
-from cgloop.md.evaluate import Compiled, ModelEvaluator, ModelFunction, compile_model, edges_per_replica
-from cgloop.md.job import read_system
-from cgloop.md.split import split_forces
+from cgloop.md.evaluate import Compiled, ModelFunction, compile_model
+from cgloop.md.job import Job, make_subject, read_system
 from cgloop.md.system import Subject, System, simulated_proteins, start_frames
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, Params, build_model, energy_and_forces, init_params
@@ -69,13 +68,5 @@ def measured_model(config: Config, dataset: Path, priors: Path, bundle: str) -> 
 def measured_subject(config: Config, dataset: Path, measured: MeasuredModel, replicas: list[int]) -> Subject:
     """Replicas of that protein, as a job of the stage `md` has them."""
     reader, system = measured_protein(config, dataset)
-    starts = start_frames(reader, system.name, config.data.temperature_K, config.md.replicas)
-    compiled = measured.compiled()
-    room = edges_per_replica(system, starts.positions, compiled.cutoff_A)
-    return Subject(
-        system,
-        starts,
-        partial(ModelEvaluator, compiled, system, config.md.skin_A, room, at_once=1),
-        split_forces(measured.model, measured.params, system),
-        replicas,
-    )
+    job = Job(system.name, tuple(replicas))
+    return make_subject(config, measured, measured.compiled(), reader, job)

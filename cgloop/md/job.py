@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from cgloop.md.noise import Noise
 from cgloop.md.split import split_forces
 from cgloop.md.system import ModelSource, Subject, System, start_frames
 from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum
+from cgloop.model.hybrid import Model, Params
 from cgloop.residues import N_TYPES, masses
 
 STAGES = ("minimize", "nvt", "nve")
@@ -45,8 +47,25 @@ def read_system(config: Config, reader: DatasetReader, name: str) -> System:
     return System.of(reader.load(name, temperature_K=config.data.temperature_K), chosen)
 
 
-def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: DatasetReader, job: Job) -> Subject:
+class Energy(Protocol):
+    """A model with its parameters, as a `Bundle` has them."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def params(self) -> Params: ...
+
+
+def make_subject(config: Config, energy: Energy, compiled: Compiled, reader: DatasetReader, job: Job) -> Subject:
     """The replicas of a job, ready to be simulated.
+
+    Args:
+        config: section `md`, and the temperature.
+        energy: the model; of a bundle the subject tells where it is, so that others can compute forces again.
+        compiled: its function.
+        reader: start frames, reference bond lengths.
+        job: protein and replicas.
 
     Raises:
         UserError: unknown protein, or no frames of it at the temperature.
@@ -60,9 +79,9 @@ def make_subject(config: Config, bundle: Bundle, compiled: Compiled, reader: Dat
         starts,
         # One replica after the other: its place among others would decide how it is rounded.
         partial(ModelEvaluator, compiled, system, config.md.skin_A, room, at_once=1),
-        split_forces(bundle.model, bundle.params, system),
+        split_forces(energy.model, energy.params, system),
         list(job.replicas),
-        ModelSource(bundle.path, config.md.skin_A, room),
+        ModelSource(energy.path, config.md.skin_A, room) if isinstance(energy, Bundle) else None,
     )
 
 

@@ -57,8 +57,8 @@ def _protein(plots: ProteinPlots, points: int, beads: int) -> dict[str, Any]:
                 for r in run.replicas
             ],
         }  # fmt: skip
-        for name, unit in (("rmsd", "Å"), ("q", ""), ("rg", "Å")):
-            out[name] = {"unit": unit, **_structure(run, plots, name, points)}
+        for name in ("rmsd", "q", "rg"):
+            out[name] = _structure(run, plots, name, points)
         out["contacts"] = _contacts(plots, beads)
     if plots.nve is not None:
         out["nve_energy"] = {

@@ -363,7 +363,7 @@ def plots() -> dict[str, Any]:
             key: rounded(np.exp(-0.5 * ((grid - centre) / spread) ** 2) / (spread * 2.5066))
             for key, centre in (("model", mean), ("reference", mean - spread))
         }
-        data[name] = {"unit": "Å", "replicas": series(name, mean, spread), "grid": rounded(grid), **density}
+        data[name] = {"replicas": series(name, mean, spread), "grid": rounded(grid), **density}
     native = np.zeros((10, 10))
     for i, j in ((0, 9), (1, 8), (2, 7), (2, 6), (1, 7), (0, 8)):
         native[i, j] = native[j, i] = 1
