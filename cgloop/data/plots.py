@@ -6,14 +6,31 @@ from typing import Any
 import numpy as np
 
 from cgloop.data.dataset import DatasetReader
-from cgloop.data.figure_page import Section, write_page
 from cgloop.data.inspect import read_beside
 from cgloop.data.statistics import QUANTITIES, Distribution, Statistics, gather
+from cgloop.figures.figure import (
+    CONTROL,
+    INK,
+    MODEL,
+    REFERENCE,
+    Figure,
+    axis,
+    bars,
+    box,
+    density,
+    layout,
+    line,
+    points,
+)
+from cgloop.figures.page import write_page
 
-# Okabe & Ito's colours, told apart under every common colour blindness.
-COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
-DASHES = {"train": "solid", "validation": "dash", "test": "dot"}
-INK, GREY, RULE = "#1a1a1a", "#6b6b6b", "#e3e3e3"
+STYLES = {"train": (MODEL, "solid"), "validation": (REFERENCE, "dash"), "test": (CONTROL, "dot")}
+"""Colour and dash of each part."""
+
+BOX_FROM = 4
+"""So many proteins have a distribution; fewer are points."""
+MOST_BARS = 30
+FORCE_UNIT = "kcal/mol/Å"
 
 TITLES = {
     "bond": ("Bonds", "CA–CA distance", "Trans peptides are near 3.8 Å; a second peak at 2.9 Å would be cis ones."),
@@ -39,55 +56,36 @@ def write_plots(folder: Path, path: Path) -> Statistics:
     """
     reader = DatasetReader.open(folder)
     statistics = gather(reader)
-    sections = [*_distributions(statistics), *_lengths(reader), *_residues(statistics), *_maps(folder)]
+    figures = [*_distributions(statistics), *_lengths(reader), *_residues(statistics), *_maps(folder)]
     names = ", ".join(reader.names[:6]) + (" …" if len(reader.names) > 6 else "")
     head = f"{len(reader.names)} proteins ({names}), {reader.temperature_K:g} K, {reader.manifest['projection']} forces"
-    write_page(path, "Data set", head, sections)
+    write_page(path, "Data set", head, figures)
     return statistics
 
 
-def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
-    def axis(title: str) -> dict[str, Any]:
-        return {"title": {"text": title}, "gridcolor": RULE, "linecolor": GREY, "zeroline": False, "automargin": True}
-
-    return {
-        "xaxis": axis(x),
-        "yaxis": {**axis(y), "rangemode": "tozero"},
-        "height": 300,
-        "font": {"color": INK, "size": 13},
-        "margin": {"l": 60, "r": 10, "t": 30, "b": 45},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "legend": {"orientation": "h", "y": 1.15},
-        **more,
-    }
-
-
-def _distributions(statistics: Statistics) -> list[Section]:
-    sections = []
+def _distributions(statistics: Statistics) -> list[Figure]:
+    figures = []
     for quantity, by_part in statistics.distributions.items():
         title, x, caption = TITLES[quantity]
-        traces = [_curve(part, one) for part, one in by_part.items() if one.moments.count]
+        curves = [_curve(part, one) for part, one in by_part.items() if one.moments.count]
         summary = "; ".join(
             f"{part}: {one.moments.mean:.4g} ± {one.moments.deviation:.3g}"
             for part, one in by_part.items()
             if one.moments.count
         )
-        layout = _layout(f"{x} ({QUANTITIES[quantity][0]})", "density")
-        layout["xaxis"]["range"] = _visible(by_part)
+        unit = QUANTITIES[quantity][0]
+        frame = density(f"{x}, {unit}", f"({unit})" if "/" in unit else unit)
+        frame["x"]["range"] = _visible(by_part)
         if quantity != "dihedral":  # the mean of an angle that goes round says nothing
             caption += f" Mean ± standard deviation: {summary}."
-        sections.append((title, caption, {"data": traces, "layout": layout}))
-    return sections
+        figures.append(Figure(quantity, title, caption, curves, frame))
+    return figures
 
 
-def _curve(part: str, one: Distribution) -> dict[str, Any]:
+def _curve(part: str, one: Distribution) -> dict:
     edges = one.edges
-    density = one.counts / (one.counts.sum() * (edges[1] - edges[0]))
-    return {
-        "type": "scatter", "mode": "lines", "name": part, "x": _short(0.5 * (edges[1:] + edges[:-1])),
-        "y": _short(density), "line": {"color": COLOURS[part], "dash": DASHES[part], "shape": "hvh", "width": 1.5},
-    }  # fmt: skip
+    values = one.counts / (one.counts.sum() * (edges[1] - edges[0]))
+    return line(_short(0.5 * (edges[1:] + edges[:-1])), _short(values), part, *STYLES[part], step=True, width=1.5)
 
 
 def _visible(by_part: dict[str, Distribution]) -> list[float]:
@@ -102,27 +100,36 @@ def _visible(by_part: dict[str, Distribution]) -> list[float]:
     return [float(max(edges[0], low - margin)), float(min(edges[-1], high + margin))]
 
 
-def _lengths(reader: DatasetReader) -> list[Section]:
+def _lengths(reader: DatasetReader) -> list[Figure]:
     beads = [entry["beads"] for entry in reader.manifest["proteins"].values()]
-    trace = {"type": "histogram", "x": beads, "marker": {"color": COLOURS["train"]}, "name": "proteins"}
+    width = -(-(max(beads) - min(beads) + 1) // MOST_BARS)
+    edges = np.arange(min(beads), max(beads) + width + 1, width) - 0.5
+    counts, _ = np.histogram(beads, edges)
+    whole = (_counting("beads", max(beads) - min(beads)), _counting("proteins", int(counts.max()), zero=True))
     caption = f"{min(beads)} to {max(beads)} beads, {np.mean(beads):.1f} on average."
-    layout = _layout("beads", "proteins", bargap=0.05, showlegend=False)
-    return [("Lengths", caption, {"data": [trace], "layout": layout})]
+    data = [bars(_short(0.5 * (edges[1:] + edges[:-1])), counts.tolist(), "", MODEL)]
+    return [Figure("lengths", "Lengths", caption, data, layout(*whole))]
 
 
-def _residues(statistics: Statistics) -> list[Section]:
+def _counting(label: str, span: int, **more: Any) -> dict[str, Any]:
+    """An axis of whole numbers, which has no ticks between them."""
+    return axis(label, **more, **({"step": 1} if span < 6 else {}))
+
+
+def _residues(statistics: Statistics) -> list[Figure]:
     names = list(statistics.residues)
-    trace = {
-        "type": "bar", "x": names, "y": [statistics.residues[name]["rms_force"] for name in names],
-        "text": [f"{statistics.residues[name]['beads']} beads" for name in names], "textposition": "none",
-        "marker": {"color": COLOURS["train"]}, "hovertemplate": "%{x}: %{y:.2f} kcal/mol/Å, %{text}<extra></extra>",
-    }  # fmt: skip
-    layout = _layout("", "RMS of a component (kcal/mol/Å)", showlegend=False)
+    rms = [statistics.residues[name]["rms_force"] for name in names]
+    told = [
+        f"{name}: {value:.2f} {FORCE_UNIT}, {statistics.residues[name]['beads']} beads"
+        for name, value in zip(names, rms, strict=True)
+    ]
+    data = [bars(list(range(len(names))), rms, "", MODEL, text=told)]
+    frame = layout(axis("", names=names), axis(f"RMS of a component, {FORCE_UNIT}", zero=True))
     caption = "Mean over all beads of a type, at the model's temperature."
-    return [("Force by residue", caption, {"data": [trace], "layout": layout})]
+    return [Figure("residues", "Force by residue", caption, data, frame)]
 
 
-def _maps(folder: Path) -> list[Section]:
+def _maps(folder: Path) -> list[Figure]:
     """RMS force under each map, a box of proteins where there are many; and the noise of the chosen one."""
     proteins = read_beside(folder, "projection.json").get("proteins", {})
     values: dict[str, list[float]] = {}
@@ -134,22 +141,19 @@ def _maps(folder: Path) -> list[Section]:
             values.setdefault(f"noise of {entry['method']}", []).append(entry["noise"]["rms"])
     if not values:
         return []
-    traces = [
-        {
-            "type": "box",
-            "y": _short(np.array(rms)),
-            "name": name,
-            "boxpoints": "all",
-            "marker": {"color": COLOURS["train"]},
-        }
-        for name, rms in sorted(values.items(), key=lambda pair: -float(np.mean(pair[1])))
-    ]
+    names = sorted(values, key=lambda name: -float(np.mean(values[name])))
+    data = []
+    for name in names:
+        rms = _short(np.array(values[name]))
+        if len(rms) >= BOX_FROM:
+            data.append(box(name, _short(np.quantile(rms, (0.0, 0.25, 0.5, 0.75, 1.0))), MODEL))
+        data.append(points([name] * len(rms), rms, name, INK, "circle-open", legend=False))
     caption = (
         "RMS of a force component on held-out frames under each force map, one point a protein. Maps that keep "
         "rigid bonds (not slice) have the same mean force: what one has more than another is noise."
     )
-    layout = _layout("", "kcal/mol/Å", showlegend=False)
-    return [("Force maps", caption, {"data": traces, "layout": layout})]
+    frame = layout(axis("", names=names), axis(FORCE_UNIT, zero=True))
+    return [Figure("maps", "Force maps", caption, data, frame)]
 
 
 def _short(values: np.ndarray) -> list[float]:

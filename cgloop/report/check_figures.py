@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cgloop.report import figure
-from cgloop.report.figure import CONTROL, HEIGHT, LIMIT, MODEL, REFERENCE, Figure, axis, layout, level, line, points
+from cgloop.figures import figure
+from cgloop.figures.figure import CONTROL, HEIGHT, LIMIT, MODEL, REFERENCE, Figure, axis, layout, level, line, points
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import CheckRow
 

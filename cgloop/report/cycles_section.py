@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cgloop.report.figure import HEIGHT, MODEL, REFERENCE, Figure, axis, layout, level, line, points, with_levels
+from cgloop.figures.figure import HEIGHT, MODEL, REFERENCE, Figure, axis, layout, level, line, points, with_levels
 from cgloop.report.gather import CycleFiles, RunFiles, read_json
 from cgloop.report.rows import with_error
 from cgloop.report.section import Section, Table, ungrouped

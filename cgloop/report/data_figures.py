@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cgloop.report.data_facts import DataFacts, Measured, ProteinFacts
-from cgloop.report.figure import (
+from cgloop.figures.figure import (
     GREY,
     HEIGHT,
     INK,
@@ -21,6 +20,7 @@ from cgloop.report.figure import (
     points,
     with_levels,
 )
+from cgloop.report.data_facts import DataFacts, Measured, ProteinFacts
 from cgloop.report.rows import short
 
 FEW = 12

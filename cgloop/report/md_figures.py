@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.report import figure
-from cgloop.report.figure import (
+from cgloop.figures import figure
+from cgloop.figures.figure import (
     BROKEN,
     INK,
     MODEL,

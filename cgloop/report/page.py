@@ -1,6 +1,5 @@
 """Write `report.html`: everything in one file, nothing from the network."""
 
-import json
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from markupsafe import Markup, escape
 
 import cgloop
 from cgloop.feedback.words import capital
+from cgloop.figures.page import SCRIPTS, STYLE, json_in_script, resource
 from cgloop.report import ablation_section, crashes, cycles_section, provenance, rows, summary
 from cgloop.report.gather import CycleFiles, RunFiles, read_run_files
 from cgloop.report.sections import sections
@@ -31,7 +31,8 @@ MAX_FIGURE_BYTES = 6_000_000
 MOST_CHECKS = 200
 """Rows of the table of checks."""
 
-SCRIPTS = ("scales.js", "marks.js", "plots.js", "viewer.js", "page.js")
+OWN_SCRIPTS = ("viewer.js", "page.js")
+"""Behind those that draw figures."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -98,8 +99,8 @@ def render(run: RunFiles) -> str:
         version=cgloop.__version__,
         symbols=rows.SYMBOLS,
         words=rows.WORDS,
-        style=Markup(_resource("page.css")),
-        scripts=Markup("\n".join(_resource(name) for name in SCRIPTS)),
+        style=Markup(resource(STYLE) + "\n" + _own("report.css")),
+        scripts=Markup("\n".join([*map(resource, SCRIPTS), *map(_own, OWN_SCRIPTS)])),
         figures_json=Markup("{") + figures + Markup("}"),
     )
 
@@ -174,12 +175,9 @@ def prose(text: str) -> Markup:
 
 
 def script_json(data: Any) -> Markup:
-    """JSON that is safe inside a script element: no `<`, `>` or `&` of it can end the element or begin markup."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    """`json_in_script`, which a template inserts as it is."""
+    return Markup(json_in_script(data))
 
 
-def _resource(name: str) -> str:
+def _own(name: str) -> str:
     return files("cgloop.report").joinpath("static", name).read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.report.figure import (
+from cgloop.figures.figure import (
     DASHES,
     DIVERGING,
     MODEL,

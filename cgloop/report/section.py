@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cgloop.report.figure import Figure
+from cgloop.figures.figure import Figure
 from cgloop.report.rows import CheckRow, foremost, worst
 
 MOST_CHECKS = 24

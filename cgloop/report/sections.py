@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from cgloop.figures.figure import Figure
 from cgloop.report import (
     controls_section,
     data_section,
@@ -13,7 +14,6 @@ from cgloop.report import (
     training_section,
 )
 from cgloop.report.check_figures import check_figures
-from cgloop.report.figure import Figure
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import CheckRow
 from cgloop.report.section import Section, ungrouped

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cgloop.report.figure import (
+from cgloop.figures.figure import (
     BROKEN,
     INK,
     MODEL,

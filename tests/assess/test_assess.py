@@ -28,6 +28,7 @@ from cgloop.rundir import RunDirectory, find_params
 from cgloop.stages import digest_file
 from cgloop.train.stage import train_stage
 from tests.export.older import as_schema_1
+from tests.report.soundness import embedded
 from tests.train.toy_proteins import toy_protein
 
 MODEL = dict(
@@ -124,6 +125,7 @@ def test_files_and_table(evaluated):
     out, found = evaluated
     assert json.loads((out / "forces.json").read_text())["rmse_full"] == found["rmse_full"]
     page = (out / "forces.html").read_text()
+    assert embedded(page).keys() >= {"correlation", "residues", "proteins", "along-toy"}
     assert "Force error along toy" in page
     assert "Force error by protein" in page
     text = as_text(found)

@@ -9,7 +9,7 @@ import pytest
 # From the ground up; a module may import from its own floor's room and from floors before it.
 FLOORS = [
     {"errors", "units", "residues", "checks", "wording", "allocator"},
-    {"cautions"},
+    {"cautions", "figures"},
     {"config", "interrupt", "progress", "console"},
     {"executors"},
     {"stages", "lock", "templates"},

@@ -1,8 +1,10 @@
 """What the script that draws plots relies on."""
 
+import json
 import math
+import re
 
-from cgloop.report.figure import DASHES, DIVERGING, REVERSED, ROLES, SEQUENTIAL, Figure
+from cgloop.figures.figure import DASHES, DIVERGING, REVERSED, ROLES, SEQUENTIAL, Figure
 
 MARKS = {"line": {"x", "y", "dash"}, "points": {"x", "y", "symbol"}, "bars": {"x", "y"}, "box": {"at", "values"},
          "map": {"x", "y", "z", "colors", "ends", "label"}}  # fmt: skip
@@ -42,3 +44,15 @@ def _require_numbers(mark) -> None:
             assert len(mark.get(key) or mark["x"]) == len(mark["x"])
     for key in ("x", "y"):
         assert all(v is None or isinstance(v, str) or math.isfinite(v) for v in mark.get(key, ()))
+
+
+def embedded(page: str) -> dict[str, Figure]:
+    """The figures of a page, by id; each can be drawn, and has its place."""
+    found = json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page)[1])
+    assert sorted(re.findall(r'data-figure="([^"]*)"', page)) == sorted(found)
+    figures = {}
+    for name, one in found.items():
+        marks, height = one.pop("marks"), one.pop("height")
+        figures[name] = Figure(name, name, "As on the page.", marks, one, height)
+        require_sound(figures[name])
+    return figures

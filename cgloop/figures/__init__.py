@@ -1,0 +1,1 @@
+"""Plots as plain data, and pages that draw them without the network."""
