@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.conftest import compact_chain
+from cgloop.allocator import keep_memory
 from cgloop.config.md import MDConfig
 from cgloop.config.model import AllegroConfig
 from cgloop.md.coupling import Coupling
@@ -302,7 +303,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="file to write or to add rows to")
     asked = parser.parse_args()
-    run_in_calling_thread()  # as the processes of the stage
+    # As the processes of the stage.
+    run_in_calling_thread()
+    keep_memory()
     out = asked.out or Path(__file__).parent / "results" / f"{date.today()}-md.json"
     for n_beads in asked.beads:
         for n_replicas in asked.replicas:

@@ -32,6 +32,7 @@ from cgloop.config import Config
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.child import VERBOSITY, Child, Ended
 from cgloop.executors.launch import run_on_tasks, tasks_of_job
+from cgloop.executors.machine import visible_gpus
 from cgloop.executors.world import EXPLICIT
 from cgloop.interrupt import check_stop, stop_on_signals
 from cgloop.progress import progress
@@ -263,17 +264,6 @@ def exported_bundle(run: RunDirectory) -> Path | None:
     """The model that the latest cycle exported; None if it has not come that far."""
     folder = run.stage(max(run.cycles(), default=0), "export")
     return folder if read_stage(folder) else None
-
-
-def visible_gpus() -> list[str]:
-    """Names by which CUDA knows the GPUs that this process may use; empty where JAX computes on a processor."""
-    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
-        return []
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
-        numbers = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-        return [name for name in numbers if name.isdigit()]
-    return [name for name in given.split(",") if name]
 
 
 def _free_port() -> int:

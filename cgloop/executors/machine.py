@@ -17,11 +17,14 @@ def memory_GB() -> float:
 
 
 def visible_gpus() -> list[str]:
-    """GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        visible = ",".join(sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")))
-    return [name for name in visible.split(",") if name]
+    """Names by which CUDA knows the GPUs that this process may use; empty where JAX computes on a processor."""
+    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
+        return []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        numbers = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+        return [name for name in numbers if name.isdigit()]
+    return [name for name in given.split(",") if name]
 
 
 def gpu_of(number: int) -> dict[str, str]:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from cgloop.bench.record import read_record
 from cgloop.errors import ExitCode
 from cgloop.submit import JOBS
 from tests.executors.real_slurm import missing_programs, running_slurm, wait_until
@@ -211,3 +212,24 @@ def test_one_process_leads_the_tasks_of_its_job(slurm, tmp_path, what, says):
     if what == "wait":
         assert (tmp_path / "0.stopped").exists()
         assert (tmp_path / "1.stopped").exists()
+
+
+def test_scaling_over_nodes(slurm, tmp_path, example_h5):
+    """A batch script on two nodes measures one and two of them, and refuses three."""
+    config = short_config(tmp_path, example_h5, md={"replicas": 3})
+    out = tmp_path / "scaling.json"
+    call = f"{sys.executable} -m cgloop.cli bench scaling {config} --mode strong --repeats 1 --epochs 2 --seconds 0.3"
+    script = tmp_path / "job.sbatch"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --output={tmp_path}/log\n"
+        f"{call} --nodes 1,2,3 --out {tmp_path}/none.json\n{call} --nodes 1,2 --out {out}\n"
+    )
+    ended = slurm.wait(slurm.run("sbatch", "--parsable", script).stdout.strip())
+    said = (tmp_path / "log").read_text()
+    assert exit_code(ended) == 0, said
+    assert "3 nodes asked for, and this SLURM job has 2 tasks" in said
+    assert not (tmp_path / "none.json").exists()
+    record = read_record(out)
+    found = {(one.name, one.settings["nodes"], one.settings["devices"]) for one in record.measurements}
+    assert found == {(f"scaling/{what}", nodes, nodes) for what in ("train", "md") for nodes in (1, 2)}, said
+    assert all(one.median > 0 for one in record.measurements)

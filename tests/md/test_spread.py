@@ -48,6 +48,7 @@ def test_what_was_begun_goes_on_as_it_was_divided(tmp_path):
 )
 def test_processes_by_default(monkeypatch, gpus, cores, memory_GB, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr(module, "usable_cores", lambda: cores)
     monkeypatch.setattr(module, "memory_GB", lambda: memory_GB)
     assert side_by_side(config(None)) == expected
