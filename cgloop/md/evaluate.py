@@ -52,6 +52,7 @@ def compile_model(model: ModelFunction, cutoff_A: float, in_parts: bool | None =
     for edges of a replica (static: each number is compiled by itself). It lists the pairs within the cutoff itself; its
     table has one more column, how many there are. Where they are more than the room the results are worthless. With
     `in_parts` (default: on a CPU) it computes as many replicas at once as the graph is of; otherwise that is all.
+    Positions that lie on a device are donated.
     """
     in_parts = jax.default_backend() == "cpu" if in_parts is None else in_parts
 
@@ -87,7 +88,8 @@ def compile_model(model: ModelFunction, cutoff_A: float, in_parts: bool | None =
             return part(positions, candidates)
         return _in_parts(part, positions, candidates, jnp.asarray(graph.replica_mask))
 
-    return Compiled(jax.jit(function), jax.jit(on_replicas, static_argnums=4), cutoff_A, in_parts)
+    # Positions are sent anew for every step: the forces, of the same shape, take their place.
+    return Compiled(jax.jit(function), jax.jit(on_replicas, static_argnums=4, donate_argnums=0), cutoff_A, in_parts)
 
 
 def _in_parts(
