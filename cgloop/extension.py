@@ -1,8 +1,8 @@
 """Dynamics that were too short to decide go on: how much longer, how often, and the record of it.
 
 A trajectory does not depend on how long it was asked to become, so that an extended run is the run that would have been
-asked for from the start. The record lies in the folder of the cycle and counts as long as what the dynamics are made
-from is what it was.
+asked for from the start; it goes on where it ended (`md/continuation.py`). The record lies in the folder of the cycle
+and counts as long as what the dynamics are made from is what it was.
 """
 
 import json

@@ -4,13 +4,15 @@ Work functions import their rooms when called, so that `cgloop status` and a log
 start neither JAX nor LAMMPS.
 """
 
+import copy
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cgloop
 from cgloop.config import Config
@@ -19,6 +21,9 @@ from cgloop.executors.launch import tasks_of_job
 from cgloop.feedback.plan import Plan, read_plan
 from cgloop.rundir import RunDirectory, find_params, write_config
 from cgloop.stages import digest_file, read_record
+
+if TYPE_CHECKING:
+    from cgloop.md.run import Shorter
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,23 @@ def _md(context: Context, out: Path) -> None:
     from cgloop.md.run import md_stage
 
     train_dir = context.folder("train") if _ensemble(context.config) else None
-    md_stage(context.config, context.folder("export"), context.folder("prep"), out, train_dir, context.run.log)
+    given = context.config, context.folder("export"), context.folder("prep"), out, train_dir, context.run.log
+    md_stage(*given, _shorter(context))
+
+
+def _shorter(context: Context) -> "Shorter | None":
+    """Finished dynamics of this cycle of which those of the config are the continuation, if there are any."""
+    from cgloop.md.run import Shorter
+
+    record, now = read_record(context.folder("md")), stage_inputs(context, BY_NAME["md"])
+    if record is None or not context.config.md.extend:
+        return None
+    # As a record has them.
+    old, new = copy.deepcopy(record.inputs), json.loads(json.dumps(now, default=str))
+    pairs = [(old["md"][stage].pop("length_ps"), new["md"][stage].pop("length_ps")) for stage in ("nvt", "nve")]
+    if old != new or any(before > after for before, after in pairs):
+        return None
+    return Shorter(context.folder("md"), nvt_longer=pairs[0][0] < pairs[0][1])
 
 
 def _control(context: Context, out: Path) -> None:

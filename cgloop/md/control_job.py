@@ -41,7 +41,7 @@ def control_config(config: Config) -> Config:
     md = config.md
     nvt = md.nvt.model_copy(update={"length_ps": min(config.control.prior_only_ps, md.nvt.length_ps)})
     engine = md.engine if md.engine == "jax_md" else "lammps"
-    return config.model_copy(update={"md": md.model_copy(update={"nvt": nvt, "engine": engine})})
+    return config.model_copy(update={"md": md.model_copy(update={"nvt": nvt, "engine": engine, "extend": False})})
 
 
 def why_no_prior_only(energy: str) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 
 from cgloop.config.md import MDConfig
 from cgloop.errors import Interrupted, UserError
+from cgloop.md.checkpoint import KEPT, KEPT_SERIES, Checkpoint
 from cgloop.md.checkpoint import NAME as RESTART
-from cgloop.md.checkpoint import Checkpoint
 from cgloop.md.coupling import Coupling, Observer
 from cgloop.md.crash_files import CrashWriter, recipe_of
 from cgloop.md.ending import StageResult, State, failed_at, not_started, outcomes_of
@@ -68,6 +68,11 @@ class Plan:
         if self.stage == "nvt" and self.config.nvt.thermostat != "langevin":
             return 0
         return max(1, round(self.config.restart_every_ps * FS_PER_PS / self.clock.timestep_fs))
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether what it takes to make the run longer is kept at its end."""
+        return self.config.extend and self.config.engine == "lammps" and self.restart_steps > 0
 
     def variables(self) -> dict[str, object]:
         """What the LAMMPS script of the stage is filled in with."""
@@ -181,7 +186,7 @@ class _Files:
         info = StageInfo(
             system.name, plan.stage, system.n_beads, plan.degrees_of_freedom, plan.temperature_K, clock, kinds
         )
-        self.out = out
+        self.out, self._may_go_on = out, plan.may_go_on
         self.absent = [replica for replica in replicas if replica not in start.replicas]
         self.observables = ObservablesWriter(
             out / "observables.h5", info, start.replicas, observe_steps, self.absent, facts.get("rows", 0)
@@ -201,7 +206,11 @@ class _Files:
 
     def finish(self, result: StageResult, outcomes: dict[int, dict[str, Any]], starts: StartFrames) -> StageResult:
         described = {replica: outcomes[replica] | starts.describe(replica) for replica in sorted(outcomes)}
-        self.observables.finish(described)
+        keep = self._may_go_on and all(outcome["survived"] for outcome in outcomes.values())
+        self.observables.finish(described, keep_spool=keep)
+        if keep:
+            (self.out / RESTART).replace(self.out / KEPT)
+            self.observables.spool.replace(self.out / KEPT_SERIES)
         ended = StageResult(result.end, described, result.timing)
         ended.write(self.out)
         (self.out / RESTART).unlink(missing_ok=True)
@@ -270,6 +279,8 @@ class _Run:
             return
         with Session(self._out / "log.lammps") as session:
             session.run_script(script, coupling, every=plan.restart_steps, save=save, start=moment)
+            if plan.may_go_on:
+                save(session.moment())
 
     def _new_coupling(self, advance: Observer) -> Coupling:
         plan, system, start = self._plan, self._subject.system, self._start

@@ -96,6 +96,11 @@ class EngineEnergies:
     by_type: np.ndarray
 
 
+def spool_of(path: Path) -> Path:
+    """Where the rows of a file lie while it is being made."""
+    return path.with_name(f".{path.name}.spool")
+
+
 class ObservablesWriter:
     """Collects rows, and makes the file of them when the stage has ended.
 
@@ -128,9 +133,9 @@ class ObservablesWriter:
         self._replicas, self._absent = list(replicas), list(absent)
         n_kinds = 0 if info.kinds is None else len(info.kinds.types)
         self._shape = (len(self._replicas), len(COLUMNS) + len(TERM_NAMES) + n_kinds)
-        self._spool_path = path.with_name(f".{path.name}.spool")
-        self._spool_path.touch()
-        os.truncate(self._spool_path, keep_rows * 8 * self._shape[0] * self._shape[1])
+        self.spool = spool_of(path)
+        self.spool.touch()
+        os.truncate(self.spool, keep_rows * 8 * self._shape[0] * self._shape[1])
         self._waiting: list[np.ndarray] = []
         self.rows = keep_rows
 
@@ -172,17 +177,18 @@ class ObservablesWriter:
 
     def flush(self) -> None:
         """Put all rows on disk."""
-        with open(self._spool_path, "ab") as file:
+        with open(self.spool, "ab") as file:
             for table in self._waiting:
                 file.write(table.tobytes())
             file.flush()
             os.fsync(file.fileno())
         self._waiting.clear()
 
-    def finish(self, outcomes: Mapping[int, Mapping[str, Any]]) -> None:
-        """Write the file, with what became of each replica (by id) as attributes of its group; the spool goes away."""
+    def finish(self, outcomes: Mapping[int, Mapping[str, Any]], keep_spool: bool = False) -> None:
+        """Write the file, with what became of each replica (by id) as attributes of its group; the spool goes away, if
+        it is not to be kept."""
         self.flush()
-        rows = np.fromfile(self._spool_path).reshape(self.rows, *self._shape)
+        rows = np.fromfile(self.spool).reshape(self.rows, *self._shape)
         with h5py.File(self._path, "w") as file:
             file.attrs.update(self._attributes())
             for replica in sorted([*self._replicas, *self._absent]):
@@ -193,7 +199,8 @@ class ObservablesWriter:
                 self._write_group(file.create_group(group_name(replica)), seen)
             for replica, outcome in outcomes.items():
                 file[group_name(replica)].attrs.update(outcome)
-        self._spool_path.unlink()
+        if not keep_spool:
+            self.spool.unlink()
 
     def _attributes(self) -> dict[str, Any]:
         info = self._info

@@ -3,12 +3,13 @@
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cgloop.checks import jsonable
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle, load_bundle
+from cgloop.md.continuation import continue_jobs
 from cgloop.md.external_stage import require_lmp
 from cgloop.md.job import STAGES, read_system
 from cgloop.md.merge import read_outcomes, read_timing
@@ -24,6 +25,13 @@ from cgloop.stages import write_json
 log = logging.getLogger("cgloop.md")
 
 
+class Shorter(NamedTuple):
+    """Dynamics in a folder of the stage that differ from those to be run in their lengths alone."""
+
+    folder: Path
+    nvt_longer: bool
+
+
 def md_stage(
     config: Config,
     bundle_dir: Path,
@@ -31,6 +39,7 @@ def md_stage(
     out: Path,
     train_dir: Path | None = None,
     log_file: Path | None = None,
+    shorter: Shorter | None = None,
 ) -> dict[str, Any]:
     """Run proteins through `minimize`, `nvt` and `nve`, and write `md.json` beside their folders.
 
@@ -44,6 +53,7 @@ def md_stage(
         out: folder that exists; it may hold what an earlier attempt left.
         train_dir: the training, whose ensemble is asked about the frames of `nvt`; None for none.
         log_file: that the processes append to.
+        shorter: dynamics that these are longer than, to go on from; None for none.
 
     Returns:
         Contents of `md.json`: what was asked, and what became of every replica.
@@ -62,7 +72,10 @@ def md_stage(
     lammps = require_lmp(config.md, bundle, jobs_dir / ".probe") if external else lammps_version()
     write_config(config, jobs_dir / "config.yaml")
     place = Workplace(jobs_dir / "config.yaml", bundle_dir, dataset_dir, jobs_dir, log_file)
-    run_replicas([name for name in names if not (out / name).is_dir()], config.md.replicas, config, place, out)
+    missing = [name for name in names if not (out / name).is_dir()]
+    if shorter is not None and not external:
+        continue_jobs(shorter.folder, missing, shorter.nvt_longer, jobs_dir)
+    run_replicas(missing, config.md.replicas, config, place, out)
     proteins, timing, systems = {}, {}, {}
     for name in names:
         systems[name] = read_system(config, reader, name)

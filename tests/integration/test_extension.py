@@ -15,6 +15,8 @@ ONLY_DRIFT = ("--set", "gate.required=[nve.drift]")
 def test_an_extended_run_is_the_run_that_would_have_been_asked_for(finished_run, tmp_path):
     copies = [shutil.copytree(finished_run, tmp_path / name / "short", symlinks=True) for name in ("asked", "extended")]
     asked, extended = copies
+    # Made anew, so that it keeps what it takes to go on.
+    shutil.rmtree(extended / "cycle_000" / "md")
     limits = ("md.extend=true", "md.max_extensions=1", "md.max_length_factor=1.5")
     more = [part for limit in limits for part in ("--set", limit)]
     done = cgloop("cycle", extended, *ONLY_DRIFT, *more, "--set", f"run.root={extended.parent}")
@@ -22,6 +24,8 @@ def test_an_extended_run_is_the_run_that_would_have_been_asked_for(finished_run,
     verdict = json.loads((extended / "verdict.json").read_text())
     assert verdict["extensions"] == [{"lengths": [2.0, 3.0], "because": ["nve.drift"]}]
     assert [event["event"] for event in events(extended)].count("extended") == 1
+    assert "nve: goes on at 2 ps" in (extended / "cgloop.log").read_text()
+    assert "nvt: goes on" not in (extended / "cgloop.log").read_text()
 
     cgloop("md", asked, "--set", "md.nve.length_ps=3", "--set", f"run.root={asked.parent}")
     folders = [next((run / "cycle_000" / "md").glob("*/nve")) for run in copies]
