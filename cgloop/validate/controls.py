@@ -51,6 +51,7 @@ def _both(whole: CheckResult, spec: StructuralCheck, target: Target) -> dict[str
         return {"verdict": whole.verdict, "reason": whole.reason, "value": None, "needs": needs}
     view, sample = target.view(spec), target.sample(spec)
     apart, means, errors = leave_one_out(sample, view.metric(sample, sample), view.measures, target.settings)
+    shown_means = [measure.shown(mean) for measure, mean in zip(view.measures, means, strict=True)]
     verdict = whole.verdict
     reason = in_words(sampling_doubts("reference", sample, target.settings)) or whole.reason
     if verdict == "pass" or apart == "fail":
@@ -65,7 +66,7 @@ def _both(whole: CheckResult, spec: StructuralCheck, target: Target) -> dict[str
         "threshold": whole.threshold,
         "n_effective": whole.n_effective,
         "needs": {"longer_reference": True} if verdict == "inconclusive" and whole.detail["needs"] else {},
-        "leave_one_out": {"verdict": apart, "values": means, "errors": errors},
+        "leave_one_out": {"verdict": apart, "values": shown_means, "errors": errors},
     }
 
 
