@@ -36,12 +36,12 @@ from cgloop.allocator import keep_memory
 from cgloop.config.md import MDConfig
 from cgloop.config.model import AllegroConfig
 from cgloop.md.coupling import Coupling
-from cgloop.md.dynamics import Plan, plan_nvt
 from cgloop.md.evaluate import ModelEvaluator, compile_model, run_in_calling_thread
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, limits_of
 from cgloop.md.noise import Noise
 from cgloop.md.observables import ObservablesWriter, StageInfo
+from cgloop.md.plan import Plan, plan_nvt
 from cgloop.md.recorder import Recorder
 from cgloop.md.session import Session
 from cgloop.md.system import System

@@ -137,10 +137,11 @@ def measure_training(task: PointTask, config: Config, world: World) -> dict[str,
 def measure_md(task: PointTask, config: Config, world: World) -> dict[str, Any]:
     """Nanoseconds per day of all replicas together, in LAMMPS under the thermostat, as the stage `md` runs them."""
     from cgloop.bench.subject import measured_model, measured_subject
-    from cgloop.md.dynamics import SECONDS_PER_DAY, noise_seed, plan_nvt, run_dynamics
+    from cgloop.md.dynamics import SECONDS_PER_DAY, run_dynamics
     from cgloop.md.ending import State
     from cgloop.md.job import shares
     from cgloop.md.noise import Noise
+    from cgloop.md.plan import noise_seed, plan_nvt
     from cgloop.md.thermostat import maxwell_velocities
 
     md = config.md.model_copy(update={"replicas": task.size, "engine": "lammps"})

@@ -30,10 +30,11 @@ from cgloop.bench.tables import number, text_table, write_csv
 from cgloop.bench.trace import Operation, operations, read_trace, sources_of
 from cgloop.config import Config
 from cgloop.errors import ExitCode, Interrupted, UserError
-from cgloop.md.dynamics import noise_seed, plan_nvt, run_dynamics
+from cgloop.md.dynamics import run_dynamics
 from cgloop.md.ending import State
 from cgloop.md.evaluate import ModelEvaluator
 from cgloop.md.noise import Noise
+from cgloop.md.plan import noise_seed, plan_nvt
 from cgloop.md.thermostat import maxwell_velocities
 from cgloop.model.graph import build_graph
 from cgloop.rundir import RunDirectory, as_plain

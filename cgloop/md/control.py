@@ -22,8 +22,8 @@ from cgloop.md.control_job import (
     plan_order,
     why_no_prior_only,
 )
-from cgloop.md.dynamics import Plan, plan_nvt
 from cgloop.md.merge import read_outcomes, read_timing
+from cgloop.md.plan import Plan, plan_nvt
 from cgloop.md.ranks import run_replicas
 from cgloop.md.supervise import Workplace
 from cgloop.md.system import simulated_proteins

@@ -8,12 +8,13 @@ from pathlib import Path
 from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle
-from cgloop.md.dynamics import Plan, abandon_dynamics, noise_seed, plan_nve, plan_nvt, run_dynamics
+from cgloop.md.dynamics import abandon_dynamics, run_dynamics
 from cgloop.md.ending import StageResult, State
 from cgloop.md.evaluate import compile_model
 from cgloop.md.failure import Failure
 from cgloop.md.job import Job, abandon_job, make_subject, read_system, run_job
 from cgloop.md.merge import read_survivors
+from cgloop.md.plan import Plan, noise_seed, plan_nve, plan_nvt
 from cgloop.md.system import System, start_frames
 from cgloop.md.thermostat import remove_net_momentum
 from cgloop.model.hybrid import Model, energy_and_forces

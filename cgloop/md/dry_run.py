@@ -10,12 +10,13 @@ from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import UserError
 from cgloop.export.bundle import load_bundle
-from cgloop.md.dynamics import Plan, noise_seed, plan_nve, plan_nvt, write_inputs
+from cgloop.md.dynamics import write_inputs
 from cgloop.md.ending import State
 from cgloop.md.job import read_system
 from cgloop.md.minimize import write_minimize_inputs
 from cgloop.md.noise import Noise
 from cgloop.md.plain import PlainSettings, write_plain_inputs
+from cgloop.md.plan import Plan, noise_seed, plan_nve, plan_nvt
 from cgloop.md.system import System, simulated_proteins, start_frames
 from cgloop.md.thermostat import LAMMPS_SEEDS, maxwell_velocities
 from cgloop.stages import write_json

@@ -1,15 +1,13 @@
 """A stage of dynamics: all replicas of one protein in one LAMMPS instance, under thermostat or at constant energy."""
 
-import hashlib
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgloop.config.md import MDConfig
 from cgloop.errors import Interrupted, UserError
 from cgloop.md.checkpoint import KEPT, KEPT_SERIES, Checkpoint
 from cgloop.md.checkpoint import NAME as RESTART
@@ -23,10 +21,11 @@ from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, limits_of
 from cgloop.md.noise import Noise
 from cgloop.md.observables import Kinds, ObservablesWriter, StageInfo
+from cgloop.md.plan import Plan
 from cgloop.md.recorder import Clock, Recorder, Snapshot
 from cgloop.md.session import LammpsError, Moment, Session
 from cgloop.md.system import StartFrames, Subject, System
-from cgloop.md.thermostat import Langevin, half_kick, lammps_fixes
+from cgloop.md.thermostat import Langevin, half_kick
 from cgloop.md.trajectory import TrajectoryWriter, write_topology
 from cgloop.progress import Progress, progress
 from cgloop.units import FS_PER_NS, FS_PER_PS
@@ -40,76 +39,6 @@ SECONDS_PER_DAY = 86400.0
 _PROGRESS_STEPS = 100
 RECORDER_MB = 256
 """A recorder that holds more is not part of a checkpoint: a crash soon after a restart then shows fewer steps."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a stage of dynamics has to do.
-
-    Attributes:
-        stage: `nvt` or `nve`; also the name of the LAMMPS script.
-        clock: time step and numbers of steps.
-        temperature_K: target; at constant energy only the limits refer to it.
-        degrees_of_freedom: per replica.
-        seed: of the noise.
-        config: intervals, limits, friction.
-    """
-
-    stage: str
-    clock: Clock
-    temperature_K: float
-    degrees_of_freedom: int
-    seed: int
-    config: MDConfig
-
-    @property
-    def restart_steps(self) -> int:
-        """Steps between checkpoints; 0 for none: the state of LAMMPS's own thermostats cannot be restored exactly."""
-        if self.stage == "nvt" and self.config.nvt.thermostat != "langevin":
-            return 0
-        return max(1, round(self.config.restart_every_ps * FS_PER_PS / self.clock.timestep_fs))
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether what it takes to make the run longer is kept at its end."""
-        return self.config.extend and self.config.engine == "lammps" and self.restart_steps > 0
-
-    def variables(self) -> dict[str, object]:
-        """What the LAMMPS script of the stage is filled in with."""
-        return {
-            "data_file": "system.data",
-            "timestep_fs": self.clock.timestep_fs,
-            "temperature_K": self.temperature_K,
-            "friction_per_ps": self.config.nvt.friction_per_ps,
-            "integrator": lammps_fixes(self.config.nvt, self.temperature_K, self.seed) if self.stage == "nvt" else "",
-            "equilibration_steps": self.clock.equilibration_steps,
-            "steps": self.clock.steps,
-            "thermo_every": max(1, self.clock.steps // 100),
-        }
-
-
-def plan_nvt(config: MDConfig, temperature_K: float, n_beads: int, seed: int) -> Plan:
-    """Dynamics under a thermostat, which acts on all 3N degrees of freedom if it is Langevin's."""
-    clock = Clock(
-        config.timestep_fs, _steps(config.nvt.equilibration_ps, config), max(1, _steps(config.nvt.length_ps, config))
-    )
-    held = 3 if config.nvt.conserves_momentum else 0
-    return Plan("nvt", clock, temperature_K, max(1, 3 * n_beads - held), seed, config)
-
-
-def plan_nve(config: MDConfig, temperature_K: float, n_beads: int, seed: int) -> Plan:
-    """Constant energy: each replica's centre of mass stays at rest, which takes three degrees of freedom."""
-    clock = Clock(config.timestep_fs, 0, max(1, _steps(config.nve.length_ps, config)))
-    return Plan("nve", clock, temperature_K, max(1, 3 * n_beads - 3), seed, config)
-
-
-def _steps(length_ps: float, config: MDConfig) -> int:
-    return round(length_ps * FS_PER_PS / config.timestep_fs)
-
-
-def noise_seed(run_seed: int, protein: str) -> int:
-    """64-bit seed of a protein's noise: different proteins of a run get different numbers."""
-    return int.from_bytes(hashlib.sha256(f"{run_seed}/{protein}".encode()).digest()[:8], "little")
 
 
 def run_dynamics(plan: Plan, subject: Subject, start: State, out: Path) -> StageResult:

@@ -23,7 +23,7 @@ from cgloop.export.bundle import Bundle
 from cgloop.export.chemtrain_deploy import PTB
 from cgloop.interrupt import check_stop
 from cgloop.md.crash_files import CrashWriter
-from cgloop.md.dynamics import SECONDS_PER_DAY, Plan
+from cgloop.md.dynamics import SECONDS_PER_DAY
 from cgloop.md.ending import StageResult, State, not_started, outcome_at
 from cgloop.md.evaluation import Evaluate
 from cgloop.md.external import Outcome, execute, judge_run, pair_styles, run_external
@@ -35,6 +35,7 @@ from cgloop.md.minimize import Minimized, centred, largest_move, read_results, w
 from cgloop.md.monitors import Violation, limits_of
 from cgloop.md.observables import StageInfo
 from cgloop.md.plain import PlainSettings, write_plain_inputs
+from cgloop.md.plan import Plan
 from cgloop.md.recorder import Clock
 from cgloop.md.system import StartFrames, Subject, System
 from cgloop.md.thermostat import LAMMPS_SEEDS

@@ -12,13 +12,14 @@ from cgloop.config import Config
 from cgloop.config.md import MDConfig
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import Bundle
-from cgloop.md.dynamics import Plan, abandon_dynamics, noise_seed, plan_nve, plan_nvt, run_dynamics
+from cgloop.md.dynamics import abandon_dynamics, run_dynamics
 from cgloop.md.ending import StageResult, State
 from cgloop.md.evaluate import Compiled, ModelEvaluator, edges_per_replica
 from cgloop.md.external_stage import abandon_external_dynamics, minimize_external, run_external_dynamics
 from cgloop.md.failure import Failure
 from cgloop.md.minimize import Minimized, abandon_minimize, minimize_all
 from cgloop.md.noise import Noise
+from cgloop.md.plan import Plan, noise_seed, plan_nve, plan_nvt
 from cgloop.md.split import split_forces
 from cgloop.md.system import ModelSource, Subject, System, start_frames
 from cgloop.md.thermostat import maxwell_velocities, remove_net_momentum

@@ -6,10 +6,10 @@ from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import load_bundle
 from cgloop.export.chemtrain_deploy import CHECKED, PTB
-from cgloop.md.dynamics import noise_seed, plan_nvt
 from cgloop.md.job import read_system
 from cgloop.md.noise import Noise
 from cgloop.md.plain import PlainSettings, write_plain_inputs
+from cgloop.md.plan import noise_seed, plan_nvt
 from cgloop.md.system import simulated_proteins
 from cgloop.md.thermostat import LAMMPS_SEEDS, maxwell_velocities, remove_net_momentum
 

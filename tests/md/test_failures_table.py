@@ -17,9 +17,10 @@ from cgloop.errors import Interrupted, UserError
 from cgloop.interrupt import clear_stop, request_stop
 from cgloop.md import crash_files
 from cgloop.md.checkpoint import NAME
-from cgloop.md.dynamics import plan_nve, plan_nvt, run_dynamics
+from cgloop.md.dynamics import run_dynamics
 from cgloop.md.evaluation import Evaluation
 from cgloop.md.inputs import HALF_BOX_A
+from cgloop.md.plan import plan_nve, plan_nvt
 from cgloop.md.run import md_stage
 from tests.md.model_worlds import config
 from tests.md.test_restart import N_BEADS, SHORT, own_script, raise_, start, subject

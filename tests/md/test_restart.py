@@ -11,13 +11,14 @@ from cgloop.errors import Interrupted, UserError
 from cgloop.export.bundle import load_bundle
 from cgloop.interrupt import clear_stop, request_stop
 from cgloop.md.checkpoint import NAME, Checkpoint
-from cgloop.md.dynamics import plan_nve, plan_nvt, run_dynamics
+from cgloop.md.dynamics import run_dynamics
 from cgloop.md.ending import State
 from cgloop.md.evaluate import compile_model
 from cgloop.md.evaluation import N_TERMS
 from cgloop.md.inputs import HALF_BOX_A, find_template
 from cgloop.md.job import Job, make_subject
 from cgloop.md.noise import Noise
+from cgloop.md.plan import plan_nve, plan_nvt
 from cgloop.md.session import Moment
 from cgloop.md.system import StartFrames, Subject
 from cgloop.md.thermostat import maxwell_velocities
