@@ -89,7 +89,7 @@ def test_nothing_is_repeated(copied_run):
     ("setting", "expected"),
     [
         ("validate.contact_cutoff_A=7.5", ["validate"]),
-        ("md.replicas=4", ["md", "control", "validate", "feedback"]),
+        pytest.param("md.replicas=4", ["md", "control", "validate", "feedback"], marks=pytest.mark.slow),
         ("train.checkpoint_every_s=99", []),
         ("gate.required=[parity.forces]", []),
     ],
@@ -101,6 +101,7 @@ def test_a_changed_value_repeats_what_depends_on_it(copied_run, setting, expecte
     assert stages_that_ran(copied_run, after=count) == expected
 
 
+@pytest.mark.slow
 def test_only_a_model_that_passes_is_deployed(copied_run):
     """With what its required checks happen to say: first one that passes, then one that cannot."""
     root = f"run.root={copied_run.parent}"

@@ -35,6 +35,7 @@ def outcomes(folder):
     return json.loads((folder / "outcome.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_an_outcome(prior_world, dynamics, tmp_path):
     """Of the run that it was in, and of those that it would have come to."""
     given = prior_world["export"], prior_world["prep"], dynamics, tmp_path

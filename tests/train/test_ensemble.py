@@ -60,7 +60,7 @@ def test_bootstraps_draw_whole_blocks(frames):
     np.testing.assert_array_equal(resampled(frames, 7).weight, drawn[7].weight)
 
 
-@pytest.mark.parametrize("kind", ["seeds", "bootstrap"])
+@pytest.mark.parametrize("kind", [pytest.param("seeds", marks=pytest.mark.slow), "bootstrap"])
 def test_members_differ_and_are_continued_to_the_bit(inputs, tmp_path, monkeypatch, kind):  # noqa: F811
     config = configure(train=dict(ensemble=dict(members=2, kind=kind), epochs=2))
     for name in ("straight", "stopped"):

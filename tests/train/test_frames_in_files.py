@@ -180,6 +180,7 @@ def test_a_frame_that_is_not_finite_is_named(make_protein, tmp_path):
 MORE = dict(length_buckets=2, position_noise_A=0.02, normalize="protein", ensemble=dict(members=2, kind="bootstrap"))
 
 
+@pytest.mark.slow
 def test_a_training_from_files_is_that_from_memory_to_the_bit(inputs, tmp_path):  # noqa: F811
     """Losses, parameters, force errors and disagreement, also when interrupted; nothing is left of the files."""
     for name in ("memory", "files", "stopped"):

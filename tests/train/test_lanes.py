@@ -84,6 +84,7 @@ def test_each_stops_and_recovers_by_itself(sets, tmp_path):  # noqa: F811
     assert len({one.position.epoch for one in found}) == 3
 
 
+@pytest.mark.slow
 def test_a_stage_with_members_in_lanes(inputs, tmp_path):  # noqa: F811
     """In two phases, with weights for one; to the bit after an interruption."""
     more = dict(epochs=2, fine_tuning=dict(epochs=1), ensemble=dict(members=2, kind="bootstrap", how="vmapped"))
