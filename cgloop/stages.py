@@ -160,6 +160,21 @@ def _open_partial(partial: Path, digest: str, resumable: bool, lasting: Sequence
     return attempts + 1
 
 
+REMOVAL_PATIENCE_S = 20.0
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder into which a process that is about to end may still write: that is waited for, up to 20 s."""
+    until = time.monotonic() + REMOVAL_PATIENCE_S
+    while folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
 def _clear(folder: Path, spared: Sequence[str]) -> None:
     for entry in folder.iterdir():
         if entry.name in spared:

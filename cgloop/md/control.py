@@ -5,7 +5,6 @@ with half and a quarter of the time step says whether its integration is of seco
 """
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from cgloop.md.ranks import run_replicas
 from cgloop.md.supervise import Workplace
 from cgloop.md.system import simulated_proteins
 from cgloop.rundir import write_config
-from cgloop.stages import write_json
+from cgloop.stages import remove_folder, write_json
 from cgloop.units import FS_PER_PS
 
 log = logging.getLogger("cgloop.md")
@@ -94,7 +93,7 @@ def control_stage(
     }
     write_json(out / "control.json", jsonable(result))
     write_json(out / "timing.json", jsonable(timing))
-    shutil.rmtree(jobs_dir)
+    remove_folder(jobs_dir)
     return result
 
 

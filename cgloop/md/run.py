@@ -1,7 +1,6 @@
 """The stage `md`: every protein minimised, run under the thermostat and at constant energy."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from cgloop.md.system import System, simulated_proteins, start_frames
 from cgloop.md.uncertainty import write_uncertainty
 from cgloop.residues import RESIDUES
 from cgloop.rundir import write_config
-from cgloop.stages import write_json
+from cgloop.stages import remove_folder, write_json
 
 log = logging.getLogger("cgloop.md")
 
@@ -103,7 +102,7 @@ def md_stage(
     }
     write_json(out / "md.json", jsonable(result))
     write_json(out / "timing.json", jsonable(timing))
-    shutil.rmtree(jobs_dir)
+    remove_folder(jobs_dir)
     return result
 
 

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgloop.errors import Interrupted, UserError
-from cgloop.stages import describe_changes, digest_of, read_record, run_stage
+from cgloop.stages import describe_changes, digest_of, read_record, remove_folder, run_stage
 
 
 def write(text):
@@ -144,3 +146,26 @@ def test_digest_does_not_depend_on_order(data):
 def test_changes_are_named_by_path():
     old, new = {"a": {"b": 1, "c": 2}, "p": {"digest": "x"}}, {"a": {"b": 1, "c": 3}, "p": {"digest": "y"}}
     assert describe_changes(old, new) == ["a.c: 2 → 3", "p changed"]
+
+
+def test_a_folder_that_somebody_still_writes_into_is_removed(tmp_path):
+    """As a program does whose worker was killed: it makes files for half a second more."""
+    folder = tmp_path / "jobs"
+    (folder / "lmp").mkdir(parents=True)
+    until = time.monotonic() + 0.5
+
+    def write():
+        number = 0
+        while time.monotonic() < until:
+            with suppress(FileNotFoundError):
+                (folder / "lmp" / str(number)).write_text("restart")
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        remove_folder(folder)
+    finally:
+        writer.join()
+    assert not folder.exists()
+    remove_folder(folder)
