@@ -35,6 +35,7 @@ from benchmarks.conftest import compact_chain
 from cgloop.allocator import keep_memory
 from cgloop.config.md import MDConfig
 from cgloop.config.model import AllegroConfig
+from cgloop.executors import machine
 from cgloop.md.coupling import Coupling
 from cgloop.md.evaluate import ModelEvaluator, compile_model, run_in_calling_thread
 from cgloop.md.inputs import write_data_file, write_script
@@ -280,9 +281,9 @@ def line(row: dict[str, Any]) -> str:
 def surroundings() -> dict[str, Any]:
     """Hardware, versions and load."""
     names = [row.split(":")[1].strip() for row in _cpu_lines() if row.startswith("model name")]
-    memory_GB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    processor = names[0] if names else platform.machine()
     return {
-        "hardware": f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}, {memory_GB:.0f} GB",
+        "hardware": f"{os.cpu_count()} cores, {processor}, {machine.memory_GB():.0f} GB",
         "load_average": list(os.getloadavg()),
         "versions": {
             "python": platform.python_version(),

@@ -4,8 +4,6 @@ Work functions import their rooms when called, so that `cgloop status` and a log
 start neither JAX nor LAMMPS.
 """
 
-import copy
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.launch import tasks_of_job
 from cgloop.feedback.plan import Plan, read_plan
 from cgloop.rundir import RunDirectory, find_params, write_config
-from cgloop.stages import digest_file, read_record
+from cgloop.stages import as_recorded, digest_file, read_record
 
 if TYPE_CHECKING:
     from cgloop.md.run import Shorter
@@ -207,11 +205,10 @@ def _shorter(context: Context) -> "Shorter | None":
     """Finished dynamics of this cycle of which those of the config are the continuation, if there are any."""
     from cgloop.md.run import Shorter
 
-    record, now = read_record(context.folder("md")), stage_inputs(context, BY_NAME["md"])
-    if record is None or not context.config.md.extend:
+    record = read_record(context.folder("md")) if context.config.md.extend else None
+    if record is None:
         return None
-    # As a record has them.
-    old, new = copy.deepcopy(record.inputs), json.loads(json.dumps(now, default=str))
+    old, new = as_recorded(record.inputs), as_recorded(stage_inputs(context, BY_NAME["md"]))
     pairs = [(old["md"][stage].pop("length_ps"), new["md"][stage].pop("length_ps")) for stage in ("nvt", "nve")]
     if old != new or any(before > after for before, after in pairs):
         return None

@@ -96,7 +96,7 @@ def run_stage(
         Interrupted, Unfinished: from `work`; a resumable stage keeps its partial folder.
     """
     name = folder.name
-    given: dict[str, Any] = json.loads(json.dumps(dict(inputs), sort_keys=True, default=str))
+    given = as_recorded(inputs)
     digest = digest_of(given)
     done = read_record(folder)
     if done is not None and done.inputs_digest == digest:
@@ -206,6 +206,12 @@ def describe_changes(old: Any, new: Any, path: str = "") -> list[str]:
     if "digest" in path:
         return [f"{path.removesuffix('.digest')} changed"]
     return [f"{path}: {old} → {new}"]
+
+
+def as_recorded(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as a record has them after it was written and read; a copy."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(inputs), sort_keys=True, default=str))
+    return found
 
 
 def read_record(folder: Path) -> StageRecord | None:

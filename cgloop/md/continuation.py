@@ -17,12 +17,10 @@ from cgloop.md.checkpoint import KEPT, KEPT_SERIES
 from cgloop.md.checkpoint import NAME as RESTART
 from cgloop.md.ending import END, OUTCOME
 from cgloop.md.job import Job
-from cgloop.md.observables import group_name, spool_of
+from cgloop.md.observables import SERIES, group_name, spool_of
 from cgloop.stages import write_json
 
 log = logging.getLogger("cgloop.md")
-
-_SERIES = "observables.h5"
 
 
 def continue_jobs(earlier: Path, names: Sequence[str], nvt_longer: bool, jobs_dir: Path) -> None:
@@ -57,18 +55,18 @@ def _make_folder(folder: Path, job: Job, part: Path, going_on: Path, nvt_longer:
     into.mkdir(parents=True)
     _copy_trajectories(going_on, into, job)
     shutil.copy2(part / KEPT, into / RESTART)
-    shutil.copy2(part / KEPT_SERIES, spool_of(into / _SERIES))
+    shutil.copy2(part / KEPT_SERIES, spool_of(into / SERIES))
     draft.rename(folder)
 
 
 def _copy_done(part: Path, whole: Path, into: Path, job: Job) -> None:
     """What a process wrote into the folder of a stage, out of that of all processes."""
-    shutil.copytree(part, into, ignore=shutil.ignore_patterns("replica_*", _SERIES, OUTCOME))
+    shutil.copytree(part, into, ignore=shutil.ignore_patterns("replica_*", SERIES, OUTCOME))
     _copy_trajectories(whole, into, job)
     if not (into / "topology.pdb").exists():
         shutil.copy2(whole / "topology.pdb", into)
     outcomes = json.loads((whole / OUTCOME).read_text(encoding="utf-8"))
-    with h5py.File(whole / _SERIES) as series, h5py.File(into / _SERIES, "w") as own:
+    with h5py.File(whole / SERIES) as series, h5py.File(into / SERIES, "w") as own:
         own.attrs.update(series.attrs)
         for replica in job.replicas:
             series.copy(group_name(replica), own)

@@ -20,7 +20,7 @@ from cgloop.md.failure import Failure, failure_of
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Monitor, Violation, limits_of
 from cgloop.md.noise import Noise
-from cgloop.md.observables import Kinds, ObservablesWriter, StageInfo
+from cgloop.md.observables import SERIES, Kinds, ObservablesWriter, StageInfo
 from cgloop.md.plan import Plan
 from cgloop.md.recorder import Clock, Recorder, Snapshot
 from cgloop.md.session import LammpsError, Moment, Session
@@ -118,7 +118,7 @@ class _Files:
         self.out, self._may_go_on = out, plan.may_go_on
         self.absent = [replica for replica in replicas if replica not in start.replicas]
         self.observables = ObservablesWriter(
-            out / "observables.h5", info, start.replicas, observe_steps, self.absent, facts.get("rows", 0)
+            out / SERIES, info, start.replicas, observe_steps, self.absent, facts.get("rows", 0)
         )
         self.trajectory = TrajectoryWriter(
             out, clock, start.replicas, system.n_beads, dump_steps, facts.get("frames", ())
@@ -137,11 +137,12 @@ class _Files:
         described = {replica: outcomes[replica] | starts.describe(replica) for replica in sorted(outcomes)}
         keep = self._may_go_on and all(outcome["survived"] for outcome in outcomes.values())
         self.observables.finish(described, keep_spool=keep)
+        ended = StageResult(result.end, described, result.timing)
+        ended.write(self.out)
+        # Only now: whoever is killed before still finds its checkpoint.
         if keep:
             (self.out / RESTART).replace(self.out / KEPT)
             self.observables.spool.replace(self.out / KEPT_SERIES)
-        ended = StageResult(result.end, described, result.timing)
-        ended.write(self.out)
         (self.out / RESTART).unlink(missing_ok=True)
         return ended
 

@@ -10,7 +10,7 @@ import numpy as np
 from cgloop.errors import UserError
 from cgloop.md.evaluation import N_TERMS, Evaluate, Evaluation
 from cgloop.md.monitors import Limits, Monitor, Violation
-from cgloop.md.observables import EngineEnergies, Kinds, ObservablesWriter, StageInfo
+from cgloop.md.observables import SERIES, EngineEnergies, Kinds, ObservablesWriter, StageInfo
 from cgloop.md.recorder import Snapshot
 from cgloop.md.system import System
 from cgloop.md.thermostat import kinetic_energy
@@ -243,7 +243,7 @@ def write_series(
     kinds = Kinds(system.residue_type, system.masses)
     info = replace(info, kinds=kinds if all(one.by_type.shape[1] for one in measured.values()) else None)
     at = [{int(step): row for row, step in enumerate(measured[one].steps)} for one in ids]
-    observables = ObservablesWriter(out / "observables.h5", info, ids, every[0], absent)
+    observables = ObservablesWriter(out / SERIES, info, ids, every[0], absent)
     with TrajectoryWriter(out, info.clock, ids, n_beads, every[1]) as trajectory:
         for step in sorted({step for rows in at for step in rows}):
             alive = np.array([step in rows for rows in at])

@@ -13,10 +13,11 @@ import numpy as np
 
 from cgloop.md.ending import END, OUTCOME, TIMING, State
 from cgloop.md.job import STAGES
+from cgloop.md.observables import SERIES
 from cgloop.stages import write_json
 
 _OF_A_REPLICA = re.compile(r"(replica|crash|minimize|log|lmp)[_.]\d{3}\b.*")
-_SERIES, _TOPOLOGY = "observables.h5", "topology.pdb"
+_TOPOLOGY = "topology.pdb"
 
 
 def merge_jobs(folders: Sequence[Path], final: Path, stages: Sequence[str] = STAGES) -> None:
@@ -38,14 +39,14 @@ def merge_jobs(folders: Sequence[Path], final: Path, stages: Sequence[str] = STA
         into.mkdir(parents=True)
         for number, part in enumerate(parts):
             _link_files(part, into, into if len(parts) == 1 else into / f"part_{number}")
-        _merge_series([part / _SERIES for part in parts], into / _SERIES)
+        _merge_series([part / SERIES for part in parts], into / SERIES)
         write_json(into / OUTCOME, {key: one for part in parts for key, one in read_outcomes(part).items()})
     os.rename(draft, final)
 
 
 def _link_files(part: Path, into: Path, of_the_process: Path) -> None:
     for path in sorted(part.iterdir()):
-        if path.name in (_SERIES, OUTCOME) or path.name.startswith("."):
+        if path.name in (SERIES, OUTCOME) or path.name.startswith("."):
             continue
         shared = path.name == _TOPOLOGY or _OF_A_REPLICA.fullmatch(path.name)
         target = (into if shared else of_the_process) / path.name

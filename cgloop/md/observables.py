@@ -96,6 +96,10 @@ class EngineEnergies:
     by_type: np.ndarray
 
 
+SERIES = "observables.h5"
+"""Name of the file, in the folder of a stage."""
+
+
 def spool_of(path: Path) -> Path:
     """Where the rows of a file lie while it is being made."""
     return path.with_name(f".{path.name}.spool")
