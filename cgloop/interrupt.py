@@ -12,30 +12,31 @@ from types import FrameType
 
 from cgloop.errors import Interrupted
 
-_stop = threading.Event()
+# Not an Event: setting one takes a lock, for which a second signal's handler would wait for ever.
+_stop = False
 _reason = ""
 
 
 def request_stop(reason: str) -> None:
     """Ask the running work to stop at its next safe point."""
-    global _reason
-    if not _stop.is_set():
-        _reason = reason
-        _stop.set()
+    global _stop, _reason
+    if not _stop:
+        _reason, _stop = reason, True
 
 
 def clear_stop() -> None:
     """Forget an earlier request."""
-    _stop.clear()
+    global _stop
+    _stop = False
 
 
 def stop_requested() -> bool:
-    return _stop.is_set()
+    return _stop
 
 
 def check_stop() -> None:
     """Raise `Interrupted` if somebody asked us to stop."""
-    if _stop.is_set():
+    if _stop:
         raise Interrupted(_reason)
 
 
@@ -44,7 +45,7 @@ def stop_on_signals(time_limit_minutes: float | None = None) -> Iterator[None]:
     """Turn SIGTERM, SIGINT, SIGUSR1 and the time limit into stop requests while the body runs."""
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        if _stop.is_set() and number == signal.SIGINT:
+        if _stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         request_stop(f"{signal.Signals(number).name} received")
 

@@ -15,6 +15,29 @@ settings.load_profile("same")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+class FailuresAtOnce:
+    """What failed, as soon as it has failed: a run that is ended from outside never comes to its summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter):
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.write_line("")
+            self._terminal.write_sep("_", f"{report.nodeid} ({report.when}, {report.duration:.0f} s)")
+            self._terminal.write_line(report.longreprtext)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--failures-at-once", action="store_true", help="print each failure when it happens, too")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--failures-at-once") and terminal is not None:
+        session.config.pluginmanager.register(FailuresAtOnce(terminal))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what JAX compiled: tests, and the processes they start, mostly compile what an earlier one did.
 

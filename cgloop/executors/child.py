@@ -6,10 +6,11 @@
     while (ended := child.poll()) is None: ...                      return work_as_child(lambda: run(…))
 
 A child that is killed, aborts or runs out of memory takes nobody with it: `Ended` says what is known. A child whose
-leader is gone stops by itself.
+leader is gone stops by itself, and ends in any case.
 """
 
 import ctypes
+import faulthandler
 import json
 import logging
 import os
@@ -39,6 +40,9 @@ LEADER = "CGLOOP_LEADER_PID"
 """Variable that tells a process who leads it."""
 
 _MPI_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_", "HYDRA_", "MPIR_")
+LONELY_S = 60.0
+"""Time that a child without a leader has to come to a safe point; then it ends where it is."""
+
 _LAST_WORDS = 2000
 _ALONE = "the process that led is gone"
 _PR_SET_PDEATHSIG = 1
@@ -229,9 +233,13 @@ def _follow_leader() -> None:
 
 
 def _stop_when_alone(leader: int) -> None:
+    """A child that hangs would otherwise keep its folder, its memory and the terminal's pipes for ever."""
     while os.getppid() == leader:
         time.sleep(0.5)
     request_stop(_ALONE)
+    time.sleep(LONELY_S)
+    faulthandler.dump_traceback(2)
+    os._exit(ExitCode.INTERRUPTED)
 
 
 def _tell(outcome: dict[str, str | None], line: str) -> None:

@@ -40,15 +40,17 @@ def test_a_child_that_refuses_tells_why(tmp_path):
     assert str(ended.error.where).endswith("none.yaml")
 
 
-@pytest.mark.parametrize("how", [(), ("threadless",)])
+@pytest.mark.parametrize("how", [(), ("threadless",), ("deaf",)])
 def test_a_child_does_not_outlive_a_leader_that_was_killed(tmp_path, how):
-    """SIGKILL leaves a leader no time to say anything; also where the child cannot have a thread that watches it."""
+    """SIGKILL leaves a leader no time to say anything; also where the child cannot have a thread that watches it, and
+    where it never comes to a safe point: it then leaves word of where it was."""
     leader = subprocess.Popen([sys.executable, "-m", "tests.executors.patient", "lead", str(tmp_path), *how])
     wait_for(lambda: (tmp_path / "alive").is_file())
     child = int((tmp_path / "pid").read_text())
     leader.kill()
     leader.wait()
     wait_for(lambda: not Path(f"/proc/{child}").is_dir() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2])
+    assert ("in work" in (tmp_path / "log.stderr").read_text()) == (how == ("deaf",))
 
 
 def wait_for(true, seconds=60.0):

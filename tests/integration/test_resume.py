@@ -25,7 +25,7 @@ def wait_for(run, count, kind, stage, process, seconds=PATIENCE_S):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_killed_in_every_stage_at_random_moments_ends_the_same(tmp_path, example_h5, finished_run):
     """Three kills in each stage, at uniformly random moments of its duration."""
     moments = random.Random(20260101)
