@@ -41,11 +41,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what JAX compiled: tests, and the processes they start, mostly compile what an earlier one did.
 
-    Set before JAX is imported; `--cache-clear` forgets it. Each of several processes that share the tests has its own.
+    Set before JAX is imported; `--cache-clear` forgets it. Processes that share the tests share it. An entry that is
+    read while another process writes it is no harm: JAX then compiles.
     """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir(f"jax{worker}"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    # Their folder is an option of the compiler, and would make entries those of one folder alone.
+    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from cgloop.model import contraction
 from cgloop.model.allegro_paths import AllegroSpec, layer_coupling, mixed_paths, scalar_paths, scalar_selection
 from cgloop.model.contraction import dot
 from cgloop.model.geometry import norm
-from cgloop.model.layers import Params, envelope, mlp, mlp_init, radial_basis, silu
+from cgloop.model.layers import Params, envelope, mlp, mlp_init, radial_basis, random_weights, silu
 from cgloop.model.tensor import Irrep, spherical_harmonics
 from cgloop.residues import N_TYPES
 
@@ -45,25 +45,23 @@ def init_allegro(spec: AllegroSpec, key: jax.Array) -> Params:
     channels, n_degrees, width = spec.channels, spec.max_ell + 1, spec.embedding[-1]
     n_in = 2 * spec.species_embedding + spec.n_radial
     params: Params = {
-        "species": jax.random.normal(next(keys), (N_TYPES, spec.species_embedding)),
+        "species": random_weights(next(keys), (N_TYPES, spec.species_embedding), n_in=1),
         "two_body": mlp_init(next(keys), n_in, spec.embedding),
-        "tensors": jax.random.normal(next(keys), (width, n_degrees * channels)) / sqrt(width),
+        "tensors": random_weights(next(keys), (width, n_degrees * channels), width),
     }
     for layer in range(spec.n_layers):
         n_scalars = channels * len(scalar_paths(spec, layer))
         params[f"layer_{layer}"] = {
-            "environment": ENVIRONMENT_INIT
-            * jax.random.normal(next(keys), (width, n_degrees * channels))
-            / sqrt(width),
+            "environment": random_weights(next(keys), (width, n_degrees * channels), width, ENVIRONMENT_INIT),
             "latent": mlp_init(next(keys), width + n_scalars, spec.mlp),
         }
         mixing = mixed_paths(spec, layer)
         mixing_keys = jax.random.split(next(keys), len(mixing) + 1)
         for key_i, (irrep, paths) in zip(mixing_keys[1:], mixing.items(), strict=True):
-            weights = jax.random.normal(key_i, (len(paths), channels)) / sqrt(len(paths))
+            weights = random_weights(key_i, (len(paths), channels), len(paths))
             params[f"layer_{layer}"][_mix_name(irrep)] = weights
         width = spec.mlp[-1]
-    params["readout"] = READOUT_INIT * jax.random.normal(next(keys), (width,)) / sqrt(width)
+    params["readout"] = random_weights(next(keys), (width,), width, READOUT_INIT)
     return params
 
 

@@ -1,10 +1,11 @@
 """What networks are built of: dense layers and radial functions."""
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cgloop.model.contraction import dot
 
@@ -19,11 +20,26 @@ def silu(x: jax.Array) -> jax.Array:
     return SILU_GAIN * jax.nn.silu(x)
 
 
+_FEWEST = 4096
+
+
+def random_weights(key: jax.Array, shape: tuple[int, ...], n_in: int, scale: float = 1.0) -> jax.Array:
+    """Normal numbers with variance scale²/n_in: those of `jax.random.normal`, without compiling it for every shape.
+
+    JAX's numbers are a function of key and place in the array alone (`jax_threefry_partitionable`), so that those of an
+    array are the first of a longer one; and there are few different lengths of these.
+    """
+    size = prod(shape)
+    room = max(_FEWEST, 1 << (size - 1).bit_length())
+    numbers = scale * jax.random.normal(key, (room,)) / sqrt(n_in)
+    return jnp.asarray(np.asarray(numbers)[:size].reshape(shape))
+
+
 def mlp_init(key: jax.Array, n_in: int, widths: tuple[int, ...]) -> Params:
     """Random parameters of `mlp`: normal with variance 1/n_in, biases zero."""
     params = {}
     for i, (key_i, width) in enumerate(zip(jax.random.split(key, len(widths)), widths, strict=True)):
-        params[f"weight_{i}"] = jax.random.normal(key_i, (n_in, width)) / sqrt(n_in)
+        params[f"weight_{i}"] = random_weights(key_i, (n_in, width), n_in)
         params[f"bias_{i}"] = jnp.zeros(width)
         n_in = width
     return params

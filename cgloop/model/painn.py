@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from cgloop.model.contraction import dot, gather, segment_sum
 from cgloop.model.geometry import norm
-from cgloop.model.layers import Params, envelope, mlp, mlp_init, radial_basis
+from cgloop.model.layers import Params, envelope, mlp, mlp_init, radial_basis, random_weights
 from cgloop.residues import N_TYPES
 
 MESSAGE_INIT = 0.2
@@ -87,9 +87,9 @@ def init_painn(spec: PainnSpec, key: jax.Array) -> Params:
     keys = iter(jax.random.split(key, 3 + 6 * spec.n_layers))
 
     def linear(n_in: int, n_out: int, scale: float = 1.0) -> jax.Array:
-        return scale * jax.random.normal(next(keys), (n_in, n_out)) / sqrt(n_in)
+        return random_weights(next(keys), (n_in, n_out), n_in, scale)
 
-    params: Params = {"species": jax.random.normal(next(keys), (N_TYPES, width))}
+    params: Params = {"species": random_weights(next(keys), (N_TYPES, width), n_in=1)}
     for layer in range(spec.n_layers):
         n_messages, n_updates = 3 - (layer == 0), 3 - (layer == spec.n_layers - 1)
         params[f"layer_{layer}"] = {
@@ -101,7 +101,7 @@ def init_painn(spec: PainnSpec, key: jax.Array) -> Params:
             "update": linear(width, n_updates * width, UPDATE_INIT),
         }
     params["output"] = mlp_init(next(keys), width, (width,))
-    params["readout"] = READOUT_INIT * jax.random.normal(next(keys), (width,)) / sqrt(width)
+    params["readout"] = random_weights(next(keys), (width,), width, READOUT_INIT)
     return params
 
 

@@ -173,7 +173,13 @@ def test_nothing_wrong_is_integrated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("energy", "at_once"), [("toy", 1), ("toy", 2), ("toy", 5), pytest.param("hybrid", 1, marks=pytest.mark.slow)]
+    ("energy", "at_once"),
+    [
+        ("toy", 1),
+        ("toy", 5),
+        pytest.param("toy", 2, marks=pytest.mark.slow),
+        pytest.param("hybrid", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_replica_does_not_depend_on_others(energy, at_once):
     """To the bit: neither on what they are, nor how many, nor on what was evaluated before."""

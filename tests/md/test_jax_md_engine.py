@@ -95,7 +95,7 @@ def test_ends_when_nobody_is_left():
     assert coupling.last_step.tolist() == [-1, -1]
 
 
-@pytest.mark.parametrize("dense_beads", [4, 128])
+@pytest.mark.parametrize("dense_beads", [pytest.param(4, marks=pytest.mark.slow), 128])
 def test_too_little_room_and_old_lists(monkeypatch, dense_beads):
     """Whatever had to be done anew, the trajectory is that of ample room and of all pairs."""
     x, v = frames_of([0, 1], 14), 6.0 * thermal_velocities(14, [0, 1])

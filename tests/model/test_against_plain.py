@@ -37,7 +37,8 @@ def everything(function, spec, params, x, graph):
     return energy(params, x, graph), minus_gradient(total)(params, x, graph), jax.grad(loss)(params)
 
 
-LONG = {"three layers", "no scalars kept", "pseudo-scalars"}  # to compile
+LONG = {"three layers", "no scalars kept", "pseudo-scalars", "hidden beyond the harmonics", "both parities"}
+"""To compile."""
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in SPECS])

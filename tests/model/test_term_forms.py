@@ -115,7 +115,8 @@ def degenerate(kind: str, seed: int) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize("single", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("single", [False, True])
 @settings(max_examples=20, deadline=None)
 @given(
     kind=st.sampled_from(

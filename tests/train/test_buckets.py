@@ -137,6 +137,7 @@ def test_a_step_does_not_depend_on_padding_or_order(frames, params, step_and_gra
         np.testing.assert_allclose(one, other, atol=1e-6 * max(float(np.abs(other).max()), 1e-3))
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_repeated_frames(frames, params):
     """A protein of weight 2 counts as two copies of its beads; scale of all weights does not matter."""
     single = np.array([0, 8, 12])

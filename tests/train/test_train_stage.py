@@ -195,6 +195,7 @@ def test_ml_only_learns_the_whole_force(inputs, done, tmp_path):
     assert summary["rmse_full"] < 0.8 * summary["rmse_zero"]
 
 
+@pytest.mark.slow
 def test_trains_another_network(inputs, done, tmp_path):
     """PaiNN, of which nothing in the trainer knows."""
     painn = dict(network="painn", cutoff_A=9.0, n_layers=1, features=4, n_radial=4)
