@@ -25,6 +25,7 @@ from cgloop.feedback.near_misses import near_misses
 from cgloop.feedback.outbox import Candidate, write_outbox
 from cgloop.feedback.unusual import Disagreement, unusual_frames
 from cgloop.interrupt import check_stop
+from cgloop.md.observables import SERIES
 from cgloop.md.system import System
 from cgloop.stages import write_json
 from cgloop.units import FS_PER_PS
@@ -156,10 +157,8 @@ def _one_protein(work: _Work, protein: str, found: _Found, cycle: int) -> None:
         for failure in failures(work.md, protein, stage):
             log.warning("%s: %s", failure["class"], failure["words"])
             found.crashes.append(failure)
-        if stage != "minimize" and (folder / "observables.h5").is_file():
-            found.close += near_misses(
-                folder / "observables.h5", work.limits, work.config.feedback.near_misses.limit_share
-            )
+        if stage != "minimize" and (folder / SERIES).is_file():
+            found.close += near_misses(folder / SERIES, work.limits, work.config.feedback.near_misses.limit_share)
             if known is not None:
                 check_stop()
                 ran = _trajectories(work, folder, stage, known)
@@ -253,7 +252,7 @@ def _trajectories(work: _Work, folder: Path, stage: str, known: Distribution) ->
     first = round(md.nvt.equilibration_ps * FS_PER_PS / md.timestep_fs) if stage == "nvt" else 0
     ran = []
     try:
-        with h5py.File(folder / "observables.h5") as file:
+        with h5py.File(folder / SERIES) as file:
             survived = {
                 int(name.removeprefix("replica_")): bool(group.attrs.get("survived", False))
                 for name, group in file.items()

@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from cgloop.checks import jsonable
 from cgloop.figures.figure import Figure
+from cgloop.stages import write_text
 
 SCRIPTS = ("scales.js", "marks.js", "plots.js")
 """What draws figures: those of the script element `figures`, by id, in elements of class `plot`."""
@@ -47,9 +47,7 @@ def write_page(path: Path, title: str, head: str, figures: Sequence[Figure]) -> 
         figures=json_in_script(jsonable({one.id: one.to_json() for one in figures})),
         scripts="\n".join(map(resource, SCRIPTS)),
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
 
 
 def _place(figure: Figure) -> str:

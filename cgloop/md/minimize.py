@@ -20,7 +20,7 @@ from cgloop.md.evaluation import Evaluate, Evaluation
 from cgloop.md.failure import Failure, failure_of
 from cgloop.md.inputs import write_data_file, write_script
 from cgloop.md.monitors import Violation
-from cgloop.md.observables import group_name
+from cgloop.md.observables import SERIES, group_name
 from cgloop.md.recorder import Clock, Recorder, Snapshot
 from cgloop.md.session import STOP_CHECK_STEPS, Atoms, LammpsError, Session, StopRun
 from cgloop.md.system import StartFrames, Subject, System
@@ -224,7 +224,7 @@ def write_ends(out: Path, replica: int, start: np.ndarray, end: np.ndarray, time
 
 def write_results(out: Path, system: System, results: dict[int, Minimized], config: MDConfig) -> None:
     """Write the stage's files about what became of the replicas, last the one that says that it is done."""
-    with h5py.File(out / "observables.h5", "w") as file:
+    with h5py.File(out / SERIES, "w") as file:
         file.attrs.update(
             {
                 "protein": system.name,

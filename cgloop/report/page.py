@@ -1,7 +1,6 @@
 """Write `report.html`: everything in one file, nothing from the network."""
 
 import logging
-import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from cgloop.figures.page import SCRIPTS, STYLE, json_in_script, resource
 from cgloop.report import ablation_section, crashes, cycles_section, provenance, rows, summary
 from cgloop.report.gather import CycleFiles, RunFiles, read_run_files
 from cgloop.report.sections import sections
-from cgloop.stages import explained
+from cgloop.stages import explained, write_text
 
 log = logging.getLogger("cgloop.report")
 
@@ -53,9 +52,7 @@ def write_report(run_dir: Path) -> Path:
     text = render(run)
     page = run.path / "report.html"
     with explained(page):
-        temporary = page.with_name(".report.html.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, page)
+        write_text(page, text)
     log.info("%s (%.1f MB)", page, page.stat().st_size / 1e6)
     return page
 

@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_a_dash():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_three_runs_and_nothing_twice(tmp_path, example_h5):
     short = {"replicas": 3, "nvt": {"length_ps": 0.5, "equilibration_ps": 0.1}, "nve": {"length_ps": 0.5}}
     config = short_config(tmp_path, example_h5, md=short, train={"epochs": 1, "batch_size": 64})

@@ -165,7 +165,7 @@ def test_changed_bundle_is_refused(copied_run):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_cycles_go_on_until_the_limit(tmp_path, example_h5):
     """Two rounds of a model that cannot pass: the second links the data, starts from the first, and trains longer."""
     validate, feedback = {"noise_blocks": 20, "min_replicas": 4}, {"allow": ["longer-training", "smaller-time-step"]}
