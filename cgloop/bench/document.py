@@ -10,7 +10,7 @@ from pathlib import Path
 from cgloop.bench import tables
 from cgloop.bench.cycle_shares import GOAL
 from cgloop.bench.record import Load, Machine, Measurement, Record, read_record
-from cgloop.bench.roofline_facts import ROOFLINE, bound, share_of_roof
+from cgloop.bench.roofline_facts import ROOFLINE, limited_by
 from cgloop.bench.series import SCALING, series_of
 from cgloop.errors import UserError
 
@@ -162,17 +162,11 @@ def _limit(found: Sequence[Measurement]) -> list[str]:
     if not rated:
         return []
     told = [
-        f"{one.name.removeprefix(ROOFLINE)}: {bound(one.facts)}, at {share_of_roof(one.facts):.0%} of the roof and "
+        f"{one.name.removeprefix(ROOFLINE)}: {limited_by(one.facts)} and "
         f"{float(one.facts['fraction of matmul rate']):.0%} of the rate of a matrix product"
         for one in rated
     ]
-    sentences = [f"What limits it, by the roofline: {'; '.join(told)}."]
-    if max(share_of_roof(one.facts) for one in rated) < 0.5:
-        sentences.append(
-            "That is less than half of what memory and arithmetic would allow: programs this small consist of many "
-            "short operations, whose own cost counts."
-        )
-    return sentences
+    return [f"What limits it, by the roofline: {'; '.join(told)}."]
 
 
 def _suite(record: Record) -> list[str]:

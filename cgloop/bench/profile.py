@@ -23,7 +23,7 @@ from cgloop.bench.record import (
     write_record,
 )
 from cgloop.bench.roofline import Kernel, measure
-from cgloop.bench.roofline_facts import bound, share_of_roof
+from cgloop.bench.roofline_facts import limited_by
 from cgloop.bench.scaling import exported_bundle
 from cgloop.bench.subject import measured_model, measured_subject
 from cgloop.bench.tables import number, text_table, write_csv
@@ -99,7 +99,7 @@ def _roof_line(rated: Measurement) -> str:
         f"roofline of {rated.label}: {float(facts['FLOPs']) / 1e6:.3g} MFLOP, {float(facts['bytes']) / 1e6:.3g} MB, "
         f"{float(facts['fraction of matmul rate']):.1%} of the matmul rate "
         f"({float(facts['matmul FLOP/s']) / 1e9:.3g} GFLOP/s), {float(facts['fraction of copy rate']):.0%} of the copy "
-        f"rate ({float(facts['copy byte/s']) / 1e9:.3g} GB/s); limited by {bound(facts)}, at {share_of_roof(facts):.0%}"
+        f"rate ({float(facts['copy byte/s']) / 1e9:.3g} GB/s); limited by {limited_by(facts)}"
     )
 
 

@@ -162,11 +162,26 @@ class Record(_Part):
 
 
 def start_record(suite: str, made_by: str, config: dict[str, Any], machine: Machine, note: str = "") -> Record:
-    """A record of today and of this state of the sources, without measurements."""
+    """A record of today and of this state of the sources, without measurements.
+
+    Of files that the config names, their place on this machine is left out: records are made to be shown around.
+    """
+    plain = _without_places(json.loads(json.dumps(config, default=str)))
     return Record(
         suite=suite, date=str(date.today()), made_by=made_by, note=note, machine=machine, versions=versions(),
-        commit=commit(), config=json.loads(json.dumps(config, default=str)),
+        commit=commit(), config=plain,
     )  # fmt: skip
+
+
+def _without_places(value: Any) -> Any:
+    """The same with absolute paths cut down to what is below the working directory, or else to the file's name."""
+    if isinstance(value, dict):
+        return {name: _without_places(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_places(one) for one in value]
+    if isinstance(value, str) and (path := Path(value)).is_absolute():
+        return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
+    return value
 
 
 def this_machine(accelerators: Sequence[str] = ()) -> Machine:

@@ -1,6 +1,5 @@
 """`cgloop bench report`: tables for the terminal, CSV files, and one page that asks nobody for anything."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,9 +13,9 @@ import cgloop
 from cgloop.bench import figures, tables
 from cgloop.bench.compare import Comparison, compare
 from cgloop.bench.record import Record, read_record
-from cgloop.bench.roofline_facts import ROOFLINE, bound, share_of_roof
+from cgloop.bench.roofline_facts import ROOFLINE, limited_by
 from cgloop.bench.series import SCALING, Series, Wanted, predict, series_of
-from cgloop.stages import explained
+from cgloop.stages import explained, write_text
 
 PAGE = "bench.html"
 OWN_PARTS = (SCALING, ROOFLINE, "profile/", "cycle/")
@@ -90,9 +89,7 @@ def write_report(
         out.mkdir(parents=True, exist_ok=True)
         written = _write_tables(out, records, series, comparison)
         page = out / PAGE
-        temporary = page.with_name(f".{PAGE}.tmp")
-        temporary.write_text(render(records, series, comparison, predictions), encoding="utf-8")
-        os.replace(temporary, page)
+        write_text(page, render(records, series, comparison, predictions))
     text = "\n\n".join(_text(records, series, comparison, predictions))
     return Written(text, page, written, len(comparison.regressions) if comparison else 0)
 
@@ -257,7 +254,7 @@ def _roofline_part(records: Sequence[Record]) -> list[Part]:
         [one.label.removeprefix(ROOFLINE), tables.number(min(one.values), 3),
          tables.number(1e-6 * float(one.facts["FLOPs"]), 3), tables.number(1e-6 * float(one.facts["bytes"]), 3),
          f"{float(one.facts['fraction of matmul rate']):.1%}", f"{float(one.facts['fraction of copy rate']):.0%}",
-         f"{bound(one.facts)}, at {share_of_roof(one.facts):.0%}"]
+         limited_by(one.facts)]
         for one in found
     ]  # fmt: skip
     note = (

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import ceil
 from typing import Any
 
 import jax
@@ -14,10 +15,18 @@ COPY_BYTES = 128 * 2**20
 """Of the copied array: larger than the caches of processors."""
 
 
+TURN_S = 0.01
+"""What takes less is called so long in a row: after another program it finds neither caches nor threads as it finds
+them in a loop of its own, which is how dynamics and training call it."""
+
+
 def in_turns(
     functions: Mapping[str, Callable[[], Any]], *, seconds: float = 8.0, rounds: int = 40
 ) -> dict[str, list[float]]:
-    """Seconds of each call of each function, one after the other, again and again, after one call that compiles.
+    """Seconds of a call of each function in every turn, one after the other, again and again.
+
+    A function that takes less than `TURN_S` is called once without being measured, and then so often that its turn
+    takes as long; its time is the mean.
 
     Args:
         functions: by name; what they return is waited for.
@@ -25,17 +34,30 @@ def in_turns(
         rounds: at most.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for call in functions.values():
-        jax.block_until_ready(call())
+    calls = {name: _calls_in_a_turn(call) for name, call in functions.items()}
     end = time.perf_counter() + seconds
     for _ in range(rounds):
         for name, call in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            times[name].append(time.perf_counter() - start)
+            if calls[name] > 1:
+                jax.block_until_ready(call())
+            times[name].append(_seconds(call, calls[name]))
         if time.perf_counter() > end:
             break
     return times
+
+
+def _calls_in_a_turn(call: Callable[[], Any]) -> int:
+    jax.block_until_ready(call())  # compiles
+    once = _seconds(call, 1)
+    return 1 if once >= TURN_S else ceil(TURN_S / _seconds(call, ceil(0.1 * TURN_S / once)))
+
+
+def _seconds(call: Callable[[], Any], times: int) -> float:
+    """Mean of so many calls."""
+    start = time.perf_counter()
+    for _ in range(times):
+        jax.block_until_ready(call())
+    return (time.perf_counter() - start) / times
 
 
 def matmul() -> Callable[[], jax.Array]:
@@ -49,12 +71,3 @@ def copy() -> Callable[[], jax.Array]:
     a = jnp.ones(COPY_BYTES // 4, jnp.float32)
     # A sum with something that the compiler does not know: a mere copy would be left out.
     return partial(jax.jit(lambda x, y: x + y), a, jnp.float32(1.0))
-
-
-def against_matmul(function: Callable[[], Any], *, seconds: float = 8.0, rounds: int = 40) -> tuple[float, float]:
-    """Shortest times in seconds of `function()` and of `matmul`, measured in turns.
-
-    The shortest, because on a shared machine everything longer tells of the others.
-    """
-    times = in_turns({"function": function, "matmul": matmul()}, seconds=seconds, rounds=rounds)
-    return min(times["function"]), min(times["matmul"])

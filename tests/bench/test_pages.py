@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cgloop.bench import document
 from cgloop.bench.record import Load, Machine, Measurement, Record, write_record
 from cgloop.bench.report import write_report
-from cgloop.bench.roofline_facts import bound, share_of_roof
+from cgloop.bench.roofline_facts import bound, limited_by, share_of_roof
 from cgloop.bench.series import Wanted
 from cgloop.bench.trace import operations, read_trace, sources_of
 from cgloop.cli import app
@@ -120,6 +120,8 @@ def test_roofline_names_what_limits():
     assert bound(ROOF) == "memory"
     assert share_of_roof(ROOF) == pytest.approx(0.25)
     assert bound({**ROOF, "FLOPs": 2e7}) == "arithmetic"
+    assert limited_by(ROOF) == "many short operations, at 25% of what memory would allow"
+    assert limited_by({**ROOF, "FLOP/s": 1.8e10}) == "memory, at 90% of the roof"
 
 
 def test_time_of_a_loop_is_not_that_of_its_body(tmp_path):
@@ -147,7 +149,7 @@ def test_first_paragraph_says_how_fast_where_and_what_limits(record):
     first = text.split("\n\n")[2]
     assert re.search(r"training takes \d+(\.\d)? frames a second on one device", first, re.IGNORECASE)
     assert "Of a whole cycle, train 60% and md 38% take the most" in first
-    assert "training step: memory, at 25% of the roof" in first
+    assert "training step: many short operations, at 25% of what memory would allow" in first
     assert "a/b\\|c" in text
 
 

@@ -23,6 +23,13 @@ def test_a_record_survives_and_measurements_replace_their_like(tmp_path):
     assert "model" in read.machine.processor or read.machine.processor
 
 
+def test_places_of_files_are_not_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {"sources": [{"path": str(tmp_path / "data" / "a.h5")}, {"path": "/elsewhere/home/b.h5"}], "root": "runs"}
+    record = start_record("s", "test", config, this_machine())
+    assert record.config == {"sources": [{"path": "data/a.h5"}, {"path": "b.h5"}], "root": "runs"}
+
+
 def test_load_counts_others_not_us():
     with watched_load() as load:
         sum(i * i for i in range(3_000_000))
