@@ -99,18 +99,25 @@ def edge_energies(
     harmonics = jnp.stack([component for tensor in unit for component in tensor], axis=1)
     sum_scale = 1.0 / sqrt(spec.avg_num_neighbors)
 
-    latent = _two_body_latent(params, spec, distances, types, senders, receivers) * cut
-    pairs = _PairTensors(harmonics, latent, params["tensors"], spec, receivers)
+    # Scopes name operations in a profile; they compute nothing.
+    with jax.named_scope("two_body"):
+        latent = _two_body_latent(params, spec, distances, types, senders, receivers) * cut
+    with jax.named_scope("tensors"):
+        pairs = _PairTensors(harmonics, latent, params["tensors"], spec, receivers)
     matrices: list[jax.Array] = []
     for layer in range(spec.n_layers):
         layer_params = params[f"layer_{layer}"]
-        weights = sum_scale * layer_params["environment"].reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
-        environment = _environment(harmonics, latent, weights, receivers, types)
-        scalars = pairs.scalars(environment, matrices, layer)
-        update = mlp(layer_params["latent"], jnp.concatenate([latent, scalars], axis=-1)) * cut
-        latent = (latent + update) / sqrt(2) if latent.shape == update.shape else update
+        with jax.named_scope(f"layer_{layer}.environment"):
+            weights = sum_scale * layer_params["environment"].reshape(latent.shape[1], spec.max_ell + 1, spec.channels)
+            environment = _environment(harmonics, latent, weights, receivers, types)
+        with jax.named_scope(f"layer_{layer}.scalars"):
+            scalars = pairs.scalars(environment, matrices, layer)
+        with jax.named_scope(f"layer_{layer}.latent"):
+            update = mlp(layer_params["latent"], jnp.concatenate([latent, scalars], axis=-1)) * cut
+            latent = (latent + update) / sqrt(2) if latent.shape == update.shape else update
         if layer < spec.n_layers - 1:
-            matrices.append(_bead_matrices(layer_params, spec, layer, environment))
+            with jax.named_scope(f"layer_{layer}.mixing"):
+                matrices.append(_bead_matrices(layer_params, spec, layer, environment))
     return spec.energy_scale * sum_scale * dot(latent, params["readout"])
 
 

@@ -89,6 +89,9 @@ def test_scaling_and_profile_of_a_run(tmp_path, example_h5):
     shares = {name: sum(one["facts"]["share"] for one in found if one["name"].startswith(f"profile/{name}/"))
               for name in ("train", "md")}  # fmt: skip
     assert all(0.1 < share <= 1.0 + 1e-9 for share in shares.values())
+    for name in ("train", "md"):
+        parts = [one["facts"]["what"] for one in found if one["name"].startswith(f"profile/{name}/")]
+        assert any("layer_0." in part or "tensors" in part for part in parts), parts
     roofs = [one["facts"] for one in found if one["name"].startswith("roofline/")]
     assert len(roofs) == 2
     assert all(0 < one["fraction of matmul rate"] < 1 for one in roofs)
