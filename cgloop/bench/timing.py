@@ -48,8 +48,7 @@ def in_turns(
 
 def _calls_in_a_turn(call: Callable[[], Any]) -> int:
     jax.block_until_ready(call())  # compiles
-    once = _seconds(call, 1)
-    return 1 if once >= TURN_S else ceil(TURN_S / _seconds(call, ceil(0.1 * TURN_S / once)))
+    return ceil(TURN_S / _seconds(call, 1))
 
 
 def _seconds(call: Callable[[], Any], times: int) -> float:

@@ -6,7 +6,7 @@
     while (ended := child.poll()) is None: ...                      return work_as_child(lambda: run(…))
 
 A child that is killed, aborts or runs out of memory takes nobody with it: `Ended` says what is known. A child whose
-leader is gone stops by itself, and ends in any case.
+leader is gone stops by itself, and is ended by a thread of its own where it does not come to that.
 """
 
 import ctypes
@@ -39,10 +39,10 @@ OUTCOME, LOG, VERBOSITY = "CGLOOP_OUTCOME_FILE", "CGLOOP_LOG_FILE", "CGLOOP_VERB
 LEADER = "CGLOOP_LEADER_PID"
 """Variable that tells a process who leads it."""
 
-_MPI_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_", "HYDRA_", "MPIR_")
 LONELY_S = 60.0
 """Time that a child without a leader has to come to a safe point; then it ends where it is."""
 
+_MPI_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_", "HYDRA_", "MPIR_")
 _LAST_WORDS = 2000
 _ALONE = "the process that led is gone"
 _PR_SET_PDEATHSIG = 1

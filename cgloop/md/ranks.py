@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from cgloop.config import Config, load_config
-from cgloop.data.dataset import DatasetReader
 from cgloop.errors import Interrupted, UserError
 from cgloop.executors.child import mistake, told
 from cgloop.executors.machine import gpu_of
@@ -179,10 +178,7 @@ def run_replicas(
     ranks = joined()
     if ranks is None:
         jobs = spread(names, n_replicas, config.md, place.out)
-        # The largest first: none is left to run alone when the others are done.
-        known = DatasetReader.open(place.dataset).manifest["proteins"]
-        order = sorted(names, key=lambda name: -known[name]["beads"])
-        run_jobs([job for name in order for job in jobs[name]], config, place, side_by_side(config.md))
+        run_jobs([job for name in names for job in jobs[name]], config, place, side_by_side(config.md))
     else:
         parts = shares(n_replicas, ranks.size)
         by_rank = [[Job(name, tuple(part)) for name in names if len(part)] for part in parts]

@@ -109,6 +109,8 @@ def run_jobs(
 ) -> None:
     """Run jobs, some at a time, each into its folder; those that are done are not repeated.
 
+    Those of the largest proteins come first, so that none is left to run alone when the others are done.
+
     A job whose process dies is concluded from its last checkpoint: its replicas have failed.
 
     Args:
@@ -122,10 +124,12 @@ def run_jobs(
         Interrupted: stopped on request, all processes have stopped.
         UserError: a job cannot be run at all; the others have been stopped.
     """
-    waiting, running = deque(jobs), list[_Running]()
+    reader = DatasetReader.open(place.dataset)
+    proteins = reader.manifest["proteins"]
+    waiting = deque(sorted(jobs, key=lambda job: -proteins[job.protein]["beads"]))
+    running: list[_Running] = []
     side_by_side = min(processes, len(jobs))
     gpus = [gpu_of(number) if side_by_side > 1 else {} for number in range(side_by_side)]
-    reader = DatasetReader.open(place.dataset)
     try:
         while waiting or running:
             listen()

@@ -118,15 +118,11 @@ def _items(model: Model, params: Params, positions: jax.Array, graph: Graph) -> 
     items = Items({}, {}, {})
     if model.has_prior:
         prior, forms = params["prior"], model.forms
-        with jax.named_scope("bond"):
-            items.bonded["bond"] = terms.bond_energies(prior, positions, graph, forms)
-        with jax.named_scope("angle"):
-            items.bonded["angle"] = terms.angle_energies(prior, positions, graph, forms)
-        with jax.named_scope("dihedral"):
-            items.bonded["dihedral"] = terms.dihedral_energies(prior, positions, graph, forms)
+        items.bonded["bond"] = terms.bond_energies(prior, positions, graph, forms)
+        items.bonded["angle"] = terms.angle_energies(prior, positions, graph, forms)
+        items.bonded["dihedral"] = terms.dihedral_energies(prior, positions, graph, forms)
         lengths = geometry.norm(vectors)
-        with jax.named_scope("repulsion"):
-            items.edges["repulsion"] = terms.repulsion_energies(prior, lengths, graph, forms, model.cutoff_A)
+        items.edges["repulsion"] = terms.repulsion_energies(prior, lengths, graph, forms, model.cutoff_A)
         if forms.electrostatics:
             items.edges["electrostatics"] = terms.electrostatics_energies(prior, lengths, graph, forms, model.cutoff_A)
         if forms.contacts:

@@ -21,6 +21,7 @@ def silu(x: jax.Array) -> jax.Array:
 
 
 _FEWEST = 4096
+"""Numbers drawn at once, at least; more go up in powers of two."""
 
 
 def random_weights(key: jax.Array, shape: tuple[int, ...], n_in: int, scale: float = 1.0) -> jax.Array:

@@ -183,6 +183,8 @@ def _weight(params: PriorParams, name: str) -> jax.Array | float:
     return params.weights[place] if place < params.weights.shape[0] else 1.0
 
 
+# Scopes name operations in a profile; they compute nothing.
+@jax.named_scope("bond")
 def bond_energies(
     params: PriorParams, positions: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
 ) -> jax.Array:
@@ -192,6 +194,7 @@ def bond_energies(
     return _weight(params, "bond") * jnp.where(graph.bond_mask, bond_potential(lengths, params), 0.0)
 
 
+@jax.named_scope("angle")
 def angle_energies(
     params: PriorParams, positions: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
 ) -> jax.Array:
@@ -202,6 +205,7 @@ def angle_energies(
     return _weight(params, "angle") * jnp.where(graph.angle_mask, energies, 0.0)
 
 
+@jax.named_scope("dihedral")
 def dihedral_energies(
     params: PriorParams, positions: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
 ) -> jax.Array:
@@ -214,6 +218,7 @@ def dihedral_energies(
     return _weight(params, "dihedral") * jnp.where(graph.dihedral_mask, energies, 0.0)
 
 
+@jax.named_scope("repulsion")
 def repulsion_energies(
     params: PriorParams,
     lengths: jax.Array,
@@ -242,6 +247,7 @@ def repulsion_energies(
     return 0.5 * _weight(params, "repulsion") * jnp.where(counted, pair, 0.0)
 
 
+@jax.named_scope("electrostatics")
 def electrostatics_energies(
     params: PriorParams, lengths: jax.Array, graph: Graph, forms: PriorForms, cutoff_A: float
 ) -> jax.Array:
@@ -254,6 +260,7 @@ def electrostatics_energies(
     return 0.5 * _weight(params, "electrostatics") * jnp.where(counted, pair, 0.0)
 
 
+@jax.named_scope("contact")
 def contact_energies(
     params: PriorParams, lengths: jax.Array, graph: Graph, forms: PriorForms = DEFAULT_FORMS
 ) -> jax.Array:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from cgloop.config.train import TrackingConfig
 from cgloop.errors import UserError
+from cgloop.stages import write_text
 
 log = logging.getLogger("cgloop.train")
 
@@ -76,9 +77,7 @@ class JsonLines:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(_line(row))
         else:
-            temporary = self._path.with_name(f".{self._path.name}.tmp")
-            temporary.write_text("".join(_line(one) for one in [*kept, row]), encoding="utf-8")
-            os.replace(temporary, self._path)
+            write_text(self._path, "".join(_line(one) for one in [*kept, row]))
         self._rows = [*kept, dict(row)]
 
     def close(self) -> None:

@@ -124,8 +124,11 @@ def test_replicas_side_by_side_are_the_same_as_in_one_process(prior_world, tmp_p
 
 @pytest.mark.slow
 def test_proteins_side_by_side_are_the_same_as_one_after_the_other(tmp_path):
-    world = write_world(tmp_path / "world", "prior-only", [protein(8, name="one"), protein(6, name="two")])
+    """And the largest begins: `two` has ended before `one` starts, where there is one process."""
+    world = write_world(tmp_path / "world", "prior-only", [protein(6, name="one"), protein(8, name="two")])
     for processes in (1, 2):
         (tmp_path / str(processes)).mkdir()
         md_stage(config(processes=processes), world["export"], world["prep"], tmp_path / str(processes))
     assert result_digest(digest_files(tmp_path / "1")) == result_digest(digest_files(tmp_path / "2"))
+    ended, begun = (tmp_path / "1" / place for place in ("two/nve/log.lammps", "one/minimize/log.000.lammps"))
+    assert ended.stat().st_mtime < begun.stat().st_mtime
