@@ -80,6 +80,41 @@ class Plot:
         return _five_digits(jsonable(asdict(self)))
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Distance of a model from the reference lineage nearest to it, beside everything it is uncertain by.
+
+    A lineage is a simulation together with what continues it: the unit that is independent of the others.
+
+    Attributes:
+        measure: name of the distance.
+        distance: of the pooled model from the nearest lineage.
+        lineage: name of the nearest lineage.
+        model_error: 95 % half-width of `distance`, from the model's lineages.
+        reference_error: largest distance of one lineage of the reference from the others.
+        limit: limit of the check for this distance.
+        margin: what is left of the distance after the errors and the limit, a failure is evident where it is
+            positive; of square roots if the measure is a divergence.
+    """
+
+    measure: str
+    distance: float
+    lineage: str
+    model_error: float
+    reference_error: float
+    limit: float
+    margin: float
+
+    @property
+    def evident(self) -> bool:
+        """Whether the failure holds with all errors; a margin that is not a number never does."""
+        return self.margin > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `CheckResult.detail["evidence"]`."""
+        return jsonable(asdict(self))
+
+
 @dataclass
 class CheckResult:
     """The outcome of one check on one protein.
@@ -97,6 +132,8 @@ class CheckResult:
         inputs: files and settings it was computed from.
         detail: numbers for tables.
         plot: to be drawn beside the result; not part of `to_json`, it goes into `plots.json`.
+        evident: the fail holds against the nearest lineage of the reference with all errors: neither controls nor
+            corrections for many checks take it back. The numbers are in `detail["evidence"]`, see `Evidence`.
     """
 
     check: str
@@ -112,6 +149,7 @@ class CheckResult:
     inputs: dict[str, Any] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
     plot: Plot | None = None
+    evident: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; non-finite numbers become null, which no reader can mistake for a pass."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgloop.checks import CheckResult, decide, worst_of
+from cgloop.checks import CheckResult, Evidence, decide, worst_of
 
 number = st.floats(-1e6, 1e6)
 size = st.floats(0, 1e6)
@@ -43,6 +43,19 @@ def test_result_is_valid_json_without_nan():
     text = json.dumps(result.to_json(), allow_nan=False)
     assert json.loads(text)["value"] is None
     assert json.loads(text)["detail"]["series"] == [1.0, None]
+
+
+def test_evidence_is_written_beside_the_verdict_and_holds_only_with_a_margin():
+    evidence = Evidence("distance", 0.8, "replica 2", 0.1, 0.2, 0.1, 0.4)
+    result = CheckResult(
+        "a.b", "x", 0.8, 0.1, 0.1, "fail", "far", evident=evidence.evident, detail={"evidence": evidence.to_json()}
+    )
+    written = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert written["evident"] is True
+    assert written["detail"]["evidence"]["lineage"] == "replica 2"
+    assert written["detail"]["evidence"]["margin"] == 0.4
+    assert not Evidence("distance", 0.8, "replica 2", math.nan, 0.2, 0.1, math.nan).evident
+    assert CheckResult("a.b", "x", 0.8, 0.1, 0.1, "fail", "far").evident is False
 
 
 def test_the_worst_protein_is_that_with_the_worst_verdict_then_the_worst_value():
