@@ -9,7 +9,7 @@ import numpy as np
 def slowest_components(
     replicas: list[np.ndarray], lag: int, dimensions: int = 2
 ) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Time-lagged independent components (Pérez-Hernández et al., J. Chem. Phys. 139, 015102, 2013).
+    """Return the time-lagged independent components (Pérez-Hernández et al., J. Chem. Phys. 139, 015102, 2013).
 
     Args:
         replicas: features [F_r, C] per replica, evenly spaced in time.
@@ -17,8 +17,8 @@ def slowest_components(
         dimensions: how many components, slowest first.
 
     Returns:
-        A function from features [F, C] to components [F, dimensions] of unit variance in the reference; None if the
-        features have fewer independent directions, or no replica is longer than the lag.
+        A function from features [F, C] to components [F, dimensions] of zero mean and unit variance in the reference;
+        None if the features have fewer independent directions, or no replica is longer than the lag.
     """
     usable = [np.ascontiguousarray(values, float) for values in replicas if len(values) > lag + 1]
     if not usable:
@@ -28,7 +28,8 @@ def slowest_components(
         from deeptime.covariance import Covariance
         from deeptime.decomposition import TICA
 
-        covariance = Covariance(lagtime=lag, compute_c0t=True, reversible=True)
+        # With the mean left in, the slowest "component" is a constant.
+        covariance = Covariance(lagtime=lag, compute_c0t=True, remove_data_mean=True, reversible=True)
         for values in usable:
             covariance.partial_fit((values[:-lag], values[lag:]))
         try:
@@ -38,6 +39,6 @@ def slowest_components(
     if model is None or model.output_dimension < dimensions:
         return None
     pooled = np.asarray(model.transform(np.concatenate(usable)))
-    # The sign of a component is arbitrary: the longer tail points up, so that pages look alike.
+    # The sign of a component is arbitrary: the longer tail points up, so that plots look alike.
     sign = np.where((pooled**3).mean(axis=0) < 0, -1.0, 1.0)
     return lambda features: np.asarray(model.transform(np.ascontiguousarray(features, float))) * sign

@@ -1,10 +1,14 @@
 """What the structural checks look at: handedness, classes, slow components, and what is left out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
 from cgloop.config.validate import ValidateConfig
 from cgloop.validate.comparison import equilibrated
+from cgloop.validate.equilibration import statistical_inefficiency
 from cgloop.validate.family import BY_NAME
 from cgloop.validate.local import classes_by_residues
 from cgloop.validate.observables import MAX_PAIRS, Protein, observe
@@ -12,7 +16,9 @@ from cgloop.validate.pairs import separation_classes
 from cgloop.validate.structure import Target, run_comparison
 from cgloop.validate.tica import slowest_components
 from cgloop.validate.transfer import unseen_check
-from tests.validate.builders import elastic_frames, ou_process
+from tests.validate.builders import elastic_frames, ou_process, real_chain
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "chignolin" / "mdcath_dataset_cln025.h5"
 
 
 def helix(n, hand=1.0):
@@ -106,6 +112,43 @@ def test_tica_finds_the_slow_direction_of_a_linear_process():
     for k, source in enumerate((1, 3)):
         assert abs(np.corrcoef(found[:, k], pooled[:, source])[0, 1]) > 0.98
     assert found.std(axis=0) == pytest.approx([1.0, 1.0], rel=0.05)
+
+
+@pytest.mark.parametrize("offset", [0.0, 40.0])
+def test_tica_is_independent_of_the_mean_of_the_features(offset):
+    """Ornstein–Uhlenbeck processes about a point far from the origin, as distances in Å are.
+
+    Closed form: the slowest component is the process with the longest correlation time τ, whose autocorrelation at the
+    lag is exp(−lag/τ). Independent solution: the generalized eigenvalue problem of mean-free covariances.
+    """
+    rng, lag = np.random.default_rng(3), 5
+    mixing = rng.normal(size=(4, 4)) + 3 * np.eye(4)
+    hidden = [np.stack([ou_process(rng, 4000, (), tau) for tau in (60, 20, 5, 2)], axis=1) for _ in range(3)]
+    features = [x @ mixing + offset * np.array([1.0, 2.0, -1.0, 0.5]) for x in hidden]
+    components = slowest_components(features, lag)
+    found = [components(values) for values in features]
+    assert np.concatenate(found).mean(axis=0) == pytest.approx([0.0, 0.0], abs=0.02)
+    autocorrelation = np.mean([(values[:-lag] * values[lag:]).mean(axis=0) for values in found], axis=0)
+    assert autocorrelation == pytest.approx(np.exp(-lag / np.array([60.0, 20.0])), abs=0.03)
+    first, last = (np.concatenate([v[part] for v in features]) for part in (slice(None, -lag), slice(lag, None)))
+    both = np.concatenate([first, last])
+    first, last = first - both.mean(axis=0), last - both.mean(axis=0)
+    lagged = (first.T @ last + last.T @ first) / len(both)
+    eigenvalues = eigh(lagged, np.cov(both.T, ddof=0), eigvals_only=True)[::-1]
+    assert autocorrelation == pytest.approx(eigenvalues[:2], abs=2e-3)
+
+
+def test_slowest_component_of_the_example_is_a_motion_and_not_a_constant(settings):
+    """Of CLN025 the slowest component relaxes; about a mean that was kept it had the singular value 0.9999."""
+    _, native, trajectories = real_chain(EXAMPLE)
+    protein = Protein.of(native, np.ones(9, bool), settings)
+    distances = [observe(positions, protein, settings).distances for positions in trajectories]
+    components = slowest_components(distances, lag=5)
+    found = [components(values)[:, 0] for values in distances]
+    pooled = np.concatenate(found)
+    assert pooled.mean() == pytest.approx(0.0, abs=0.02)
+    assert np.mean([(x[:-5] * x[5:]).mean() for x in found]) / pooled.var() == pytest.approx(0.775, abs=0.02)
+    assert 5 < len(pooled) / statistical_inefficiency(found) < 20
 
 
 def test_there_are_no_two_components_in_one_direction_or_in_short_series():
