@@ -1,4 +1,4 @@
-"""A crash file, as the recorder of `cgloop.md` writes it, in memory."""
+"""Crash file, as the recorder of `cgloop.md` writes it, in memory."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +19,15 @@ class Crash:
     """The last K steps of a replica of N beads that broke a limit, oldest first.
 
     Attributes:
-        protein, stage, replica, step, time_ps: where it happened.
+        protein, stage, replica, step, time_ps: where and when the limit was broken.
         limit: name in the spelling of `taxonomy.BY_LIMIT`; `value` broke `threshold`.
         beads: int [B], offending beads.
         residues: name of every bead, as `TYR 1`.
+        masses: [N] g/mol, those of the run, which `md.masses` may set.
         timestep_fs, temperature_K: of the run; the temperature is the target.
         steps: int [K]; positions [K, N, 3] Å; velocities [K, N, 3] Å/fs; forces [K, N, 3] kcal/mol/Å.
+        kinetic_energy: [K] kcal/mol, as the run computed it.
+        temperature: [K] K, instantaneous kinetic temperature, with the run's masses and degrees of freedom.
         terms: [K, n_terms] energies, kcal/mol, in the order of `TERM_NAMES`.
         term_forces: [n_terms, N, 3], kcal/mol/Å, at the last step; None if they could not be computed.
         residue_type: int [N]; native: [N, 3] Å.
@@ -42,12 +45,15 @@ class Crash:
     threshold: float
     beads: np.ndarray
     residues: tuple[str, ...]
+    masses: np.ndarray
     timestep_fs: float
     temperature_K: float
     steps: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray
     forces: np.ndarray
+    kinetic_energy: np.ndarray
+    temperature: np.ndarray
     terms: np.ndarray
     term_forces: np.ndarray | None
     residue_type: np.ndarray
@@ -59,11 +65,6 @@ class Crash:
     def n_beads(self) -> int:
         return len(self.residue_type)
 
-    @property
-    def degrees_of_freedom(self) -> int:
-        """3N, less the three of the centre of mass where nothing exchanges momentum with it."""
-        return 3 * self.n_beads - (3 if self.stage == "nve" else 0)
-
     @cached_property
     def time_fs(self) -> np.ndarray:
         """Time of each frame relative to the last one, fs, [K]."""
@@ -74,19 +75,8 @@ class Crash:
         """Length of the force on each bead, kcal/mol/Å, [K, N]."""
         return np.linalg.norm(self.forces, axis=-1)
 
-    @cached_property
-    def kinetic_energy(self) -> np.ndarray:
-        """kcal/mol, [K]."""
-        mass = np.asarray(masses())[self.residue_type]
-        return 0.5 * MVV_TO_KCAL_PER_MOL * np.einsum("kni,kni,n->k", self.velocities, self.velocities, mass)
-
-    @cached_property
-    def temperature(self) -> np.ndarray:
-        """Instantaneous kinetic temperature, K, [K]."""
-        return 2.0 * self.kinetic_energy / (self.degrees_of_freedom * KB)
-
     def distance(self, i: int, j: int) -> np.ndarray:
-        """Distance of two beads, Å, [K]."""
+        """Return the distance of two beads in every frame, Å, [K]."""
         return np.linalg.norm(self.positions[:, i] - self.positions[:, j], axis=-1)
 
 
@@ -94,7 +84,7 @@ def read_crash(path: Path) -> Crash:
     """Read a `crash_<replica>.h5`.
 
     Raises:
-        UserError: it is missing, damaged, incomplete, or names a limit that is not known.
+        UserError: the file is missing, damaged, incomplete, or names an unknown limit.
     """
     try:
         with h5py.File(path) as file:
@@ -113,6 +103,9 @@ def _crash(file: h5py.File) -> Crash:
         raise ValueError("it holds no frames")
     step = int(attributes["step"])
     timestep_fs = float(attributes["timestep_fs"])
+    vectors = {name: file[name][:].astype(float) for name in ("positions", "velocities", "forces")}
+    mass = _masses(file, types)
+    kinetic_energy, temperature = _kinetics(file, vectors["velocities"], mass)
     return Crash(
         protein=_text(attributes["protein"]),
         stage=_text(attributes["stage"]),
@@ -124,21 +117,46 @@ def _crash(file: h5py.File) -> Crash:
         threshold=float(attributes["threshold"]),
         beads=np.unique(np.atleast_1d(attributes["beads"]).astype(int)),
         residues=tuple(_text(name) for name in attributes["residues"]),
+        masses=mass,
         timestep_fs=timestep_fs,
         temperature_K=float(attributes["temperature_K"]),
         steps=file["step"][:].astype(np.int64),
+        kinetic_energy=kinetic_energy,
+        temperature=temperature,
         term_forces=_by_term(file, "term_forces", axis=0) if "term_forces" in file else None,
         terms=_by_term(file, "terms", axis=1),
         residue_type=types,
         native=file["native"][:].astype(float),
         linked=file["linked"][:].astype(bool),
         phase=_text(attributes.get("phase", "production")),
-        **{name: file[name][:].astype(float) for name in ("positions", "velocities", "forces")},
+        **vectors,
     )
 
 
+def _masses(file: h5py.File, types: np.ndarray) -> np.ndarray:
+    """Return the masses [N] of the run; files from before they were recorded come from runs with residue masses."""
+    return file["masses"][:].astype(float) if "masses" in file else np.asarray(masses())[types]
+
+
+def _kinetics(file: h5py.File, velocities: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return kinetic energy [K] in kcal/mol and temperature [K] in K as the run computed them.
+
+    Velocities do not say how many degrees of freedom a run had: under CSVR and Nosé–Hoover, and at constant energy, the
+    center of mass is at rest. Only what an older file lacks is computed here.
+    """
+    if "kinetic" in file:
+        energy = file["kinetic"][:].astype(float)
+    else:
+        energy = 0.5 * MVV_TO_KCAL_PER_MOL * np.einsum("kni,kni,n->k", velocities, velocities, mass)
+    if "kinetic_K" in file:
+        return energy, file["kinetic_K"][:].astype(float)
+    at_rest = _text(file.attrs["stage"]) == "nve"
+    freedom = int(file.attrs.get("dof", max(1, 3 * len(mass) - (3 if at_rest else 0))))
+    return energy, 2.0 * energy / (freedom * KB)
+
+
 def _by_term(file: h5py.File, name: str, axis: int) -> np.ndarray:
-    """A data set with its terms in the order of `TERM_NAMES`; terms that an older file does not have are zero."""
+    """Return a data set with its terms in the order of `TERM_NAMES`; terms that an older file lacks are zero."""
     written = [_text(term) for term in file.attrs.get("term_names", TERM_NAMES)]
     values = np.moveaxis(file[name][:].astype(float), axis, 0)
     if len(values) != len(written) or not set(written) <= set(TERM_NAMES):

@@ -15,7 +15,6 @@ from cgloop.feedback.words import duration, number
 from cgloop.model.graph import Graph, build_graph
 from cgloop.model.hybrid import Model, prior_forces
 from cgloop.priors.tables import read_prior
-from cgloop.residues import masses
 from cgloop.units import FS_PER_PS, MVV_TO_KCAL_PER_MOL
 
 CHUNK = 50
@@ -45,10 +44,10 @@ class PriorAlone:
     def rerun(
         self, crash: Crash, start: int, bond_mean_A: np.ndarray, limits: Mapping[str, float], length_ps: float
     ) -> dict[str, Any]:
-        """Velocity Verlet at constant energy from a frame of a crash, with the velocities recorded there.
+        """Integrate at constant energy from a frame of a crash, with its velocities and the masses of the run.
 
-        Without a thermostat the outcome depends on nothing random. The temperature is not watched: the velocities are
-        those that the whole model had given.
+        Velocity Verlet; without a thermostat the outcome depends on nothing random. The temperature is not monitored:
+        the velocities are those that the whole model had given.
 
         Args:
             crash: what was recorded.
@@ -60,8 +59,7 @@ class PriorAlone:
         Returns:
             `crashed`, `limit`, `value`, `time_ps` (reached), `from_step`, and `words`.
         """
-        mass = np.asarray(masses())[crash.residue_type]
-        factor = jnp.asarray(1.0 / (mass * MVV_TO_KCAL_PER_MOL), jnp.float32)[:, None]
+        factor = jnp.asarray(1.0 / (crash.masses * MVV_TO_KCAL_PER_MOL), jnp.float32)[:, None]
         positions, velocities = crash.positions[start], crash.velocities[start]
         n_steps = max(1, round(length_ps * FS_PER_PS / crash.timestep_fs))
         bonds = jnp.asarray(bond_mean_A, jnp.float32)

@@ -28,8 +28,7 @@ from cgloop.interrupt import check_stop
 from cgloop.md.observables import SERIES
 from cgloop.md.system import System
 from cgloop.stages import write_json
-from cgloop.units import FS_PER_PS
-from cgloop.validate.trajectory import read_dcd
+from cgloop.validate.trajectory import frame_interval, read_dcd
 
 log = logging.getLogger("cgloop.feedback")
 
@@ -161,7 +160,7 @@ def _one_protein(work: _Work, protein: str, found: _Found, cycle: int) -> None:
             found.close += near_misses(folder / SERIES, work.limits, work.config.feedback.near_misses.limit_share)
             if known is not None:
                 check_stop()
-                ran = _trajectories(work, folder, stage, known)
+                ran = _trajectories(folder, stage, known)
                 decoys += [one for one, _ in ran]
                 survivors += [one for one, survived in ran if survived]
     if known is None or system is None:
@@ -170,7 +169,7 @@ def _one_protein(work: _Work, protein: str, found: _Found, cycle: int) -> None:
     if work.config.feedback.decoys.enabled and known.coverage.what == "training":
         chosen = select_decoys(
             protein, known.frames.linked, known.coverage, decoys, known.frames.n_frames, work.config.feedback.decoys,
-            cutoff_A=work.config.model.cutoff_A, min_distance_A=work.config.md.monitors.min_distance_A, cycle=cycle,
+            cutoff_A=work.config.model.cutoff_A, min_distance_A=work.limits["min_distance_A"], cycle=cycle,
         )  # fmt: skip
         if len(chosen):
             found.decoys.append(chosen)
@@ -245,14 +244,15 @@ def _of_crash(crash: Crash, kind: str, known: Distribution | None) -> list[Candi
     return [Candidates(crash.stage, crash.replica, crash.steps[finite], crash.positions[finite], f"crash: {kind}")]
 
 
-def _trajectories(work: _Work, folder: Path, stage: str, known: Distribution) -> list[tuple[Candidates, bool]]:
-    """The trajectories of a stage, and whether each replica survived."""
-    md = work.config.md
-    every = max(1, round(md.dump_every_ps * FS_PER_PS / md.timestep_fs))
-    first = round(md.nvt.equilibration_ps * FS_PER_PS / md.timestep_fs) if stage == "nvt" else 0
+def _trajectories(folder: Path, stage: str, known: Distribution) -> list[tuple[Candidates, bool]]:
+    """Return the trajectories of a stage, and whether each replica survived.
+
+    Steps of the frames follow from what the run recorded, not from the present config.
+    """
     ran = []
     try:
         with h5py.File(folder / SERIES) as file:
+            equilibration_steps = int(file.attrs["equilibration_steps"])
             survived = {
                 int(name.removeprefix("replica_")): bool(group.attrs.get("survived", False))
                 for name, group in file.items()
@@ -264,9 +264,9 @@ def _trajectories(work: _Work, folder: Path, stage: str, known: Distribution) ->
                 continue
             positions = read_dcd(path, known.coverage.n_beads)
             rows = np.unique(np.linspace(0, len(positions) - 1, MOST_LOOKED_AT).astype(int))[: len(positions)]
-            steps = first + every * (rows + 1)
+            steps = equilibration_steps + frame_interval(path) * (rows + 1)
             ran.append((Candidates(stage, replica, steps, positions[rows], "outside the training data"), well))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"damaged: {error}", where=folder, remedy="run `cgloop md` again") from None
     return ran
 

@@ -99,6 +99,7 @@ class CrashWriter:
         term_forces: splits forces.
         recipe: how the stage was run; None where steps are not repeated.
         source: the model; None if it is no bundle.
+        degrees_of_freedom: of one replica; None in a minimization, which has no temperature.
         failures: by replica id, why its record could not be written.
     """
 
@@ -110,6 +111,7 @@ class CrashWriter:
     term_forces: TermForces
     recipe: Recipe | None = None
     source: ModelSource | None = None
+    degrees_of_freedom: int | None = None
     failures: dict[int, str] = field(default_factory=dict)
 
     def write(
@@ -190,6 +192,7 @@ class CrashWriter:
             "temperature_K": self.temperature_K,
             "term_names": list(TERM_NAMES),
             "precision": "positions and velocities float64; forces float32, as the model computes them",
+            **({} if self.degrees_of_freedom is None else {"dof": self.degrees_of_freedom}),
             **self._how_to_repeat(room),
         }
         write_datasets(path, datasets, attributes)

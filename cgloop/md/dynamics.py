@@ -164,8 +164,9 @@ class _Run:
         self._recorder = Recorder(plan.config.crash_frames, n_replicas, system.n_beads, kick)
         recipe = recipe_of(plan.stage, plan.config, start.replicas, plan.degrees_of_freedom, plan.seed, limits)
         self._crash_writer = CrashWriter(
-            out, plan.stage, system, plan.temperature_K, clock, subject.term_forces, recipe, subject.source
-        )
+            out, plan.stage, system, plan.temperature_K, clock, subject.term_forces, recipe, subject.source,
+            plan.degrees_of_freedom,
+        )  # fmt: skip
         self._seconds_before = 0.0
 
     def result(self) -> StageResult:

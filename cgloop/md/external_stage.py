@@ -178,7 +178,10 @@ def run_external_dynamics(plan: Plan, subject: Subject, bundle: Bundle, start: S
     write_topology(
         out / "topology.pdb", system, (start.positions if len(start.replicas) else subject.starts.positions)[0]
     )
-    crash_writer = CrashWriter(out, plan.stage, system, plan.temperature_K, plan.clock, subject.term_forces)
+    crash_writer = CrashWriter(
+        out, plan.stage, system, plan.temperature_K, plan.clock, subject.term_forces,
+        degrees_of_freedom=plan.degrees_of_freedom,
+    )  # fmt: skip
     finished: dict[int, Finished] = {}
     total_ps = (
         len(start.replicas) * (plan.clock.equilibration_steps + plan.clock.steps) * plan.clock.timestep_fs / FS_PER_PS

@@ -83,6 +83,8 @@ def temperature(protein: str, plots: dict[str, Any], n_beads: int | None, broken
     if not replicas:
         return []
     target = found.get("target_K")
+    # Pages of older runs have no degrees of freedom; these had Langevin dynamics, with three a bead.
+    freedom = found.get("degrees_of_freedom") or (3 * n_beads if n_beads else None)
     smooth = [{**replica, "temperature_K": running_mean(replica["temperature_K"])} for replica in replicas]
     data = _replica_lines(smooth, "temperature_K", broken)
     frame = figure.over_time("temperature, K")
@@ -97,19 +99,19 @@ def temperature(protein: str, plots: dict[str, Any], n_beads: int | None, broken
             data,
             frame,
         ),
-        _temperature_distribution(protein, everything, target, n_beads),
+        _temperature_distribution(protein, everything, target, freedom),
     ]
 
 
-def _temperature_distribution(protein: str, values: np.ndarray, target: float | None, n_beads: int | None) -> Figure:
+def _temperature_distribution(protein: str, values: np.ndarray, target: float | None, freedom: int | None) -> Figure:
     density, edges = np.histogram(values, bins=50, density=True)
     centres = 0.5 * (edges[1:] + edges[:-1])
     data = [filled(centres.tolist(), _short(density), "model", MODEL, step=True)]
     words = "Distribution of the instantaneous kinetic temperature over all replicas (blue)"
-    if target and n_beads:
+    if target and freedom:
         grid = np.linspace(edges[0], edges[-1], 200)
-        data.append(line(_short(grid), _short(_gamma(grid, target, 3 * n_beads)), "exact", REFERENCE, "dash"))
-        words += f" and the exact one, a Gamma distribution of {3 * n_beads} degrees of freedom (orange, dashed)"
+        data.append(line(_short(grid), _short(_gamma(grid, target, freedom)), "exact", REFERENCE, "dash"))
+        words += f" and the exact one, a Gamma distribution of {freedom} degrees of freedom (orange, dashed)"
     frame = figure.density("temperature, K", "K")
     return Figure(f"temperature-density-{protein}", "Distribution of temperature", f"{words}.", data, frame)
 

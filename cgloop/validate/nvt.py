@@ -14,9 +14,10 @@ TEMPERATURE = Check(
     "mean temperature in NVT",
     "",
     "at most",
-    "Relative deviation of the mean kinetic temperature 2⟨K⟩/(3N k_B) from the set point, pooled over replicas after "
-    "equilibration, with the 3N degrees of freedom per replica that Langevin dynamics has. A run that warms or cools "
-    "by more than the limit from start to end fails as well.",
+    "Relative deviation of the mean kinetic temperature 2⟨K⟩/(f k_B) from the set point, pooled over replicas after "
+    "equilibration; f is 3N per replica in Langevin dynamics, and 3N − 3 where the thermostat keeps the center of mass "
+    "at rest (CSVR, Nosé–Hoover). A run that warms or cools by more than the limit from start to end fails as well; "
+    "the row then shows that change, relative to the set point.",
 )
 
 TREND_CONFIDENCE = 0.999

@@ -19,9 +19,9 @@ DISTRIBUTION = Check(
     "distribution of kinetic energy in NVT",
     "",
     "at least",
-    "Chance, by the Kolmogorov–Smirnov test, of kinetic energies that fit the Gamma distribution of 3N degrees of "
-    "freedom at the set point no better than those of the run, over decorrelated samples of all replicas; at the "
-    "temperature within a small margin of the set point that fits best.",
+    "Chance, by the Kolmogorov–Smirnov test, of kinetic energies that fit the Gamma distribution of the run's degrees "
+    "of freedom (3N in Langevin dynamics) at the set point no better than those of the run, over decorrelated samples "
+    "of all replicas; at the temperature within a small margin of the set point that fits best.",
 )
 EQUIPARTITION = Check(
     "nvt.equipartition",

@@ -49,6 +49,7 @@ def _protein(plots: ProteinPlots, points: int, beads: int) -> dict[str, Any]:
         run = plots.nvt
         out["temperature"] = {
             "target_K": run.temperature_K,
+            "degrees_of_freedom": run.degrees_of_freedom,
             "replicas": [
                 _series(
                     r.number, r.series["time_ps"], kinetic_temperature(r.series["kinetic"], run.degrees_of_freedom),

@@ -54,7 +54,7 @@ class StageRun:
         points_asked: observations that a complete replica has.
         replicas: those that left readable records.
         problems: one sentence for each record that is missing or damaged.
-        at_rest: whether the dynamics keep the centre of mass at rest, as CSVR and Nosé–Hoover do.
+        at_rest: whether the dynamics keep the center of mass at rest, as CSVR and Nosé–Hoover do.
         types: residue names of `Replica.kinetic_by_type`, [K].
         freedom_by_type: degrees of freedom of the beads of each type, [K].
     """
@@ -75,8 +75,8 @@ class StageRun:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Of one replica: 3N under Langevin; 3N − 3 where the centre of mass is at rest, as in NVE."""
-        return 3 * self.n_beads - (3 if self.at_rest or self.stage == "nve" else 0)
+        """Return those of one replica: 3N under Langevin; 3N − 3 where the center of mass is at rest, as in NVE."""
+        return max(1, 3 * self.n_beads - (3 if self.at_rest or self.stage == "nve" else 0))
 
     def unfinished(self) -> list[str]:
         """Why this stage's data is not complete, one sentence per cause; empty if it is.

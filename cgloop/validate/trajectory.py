@@ -30,7 +30,8 @@ class Asked:
         timestep_fs: of the integrator.
         temperature_K: target.
         dump_every_steps, observe_every_steps: intervals of the records.
-        at_rest: whether the dynamics keep the centre of mass at rest.
+        at_rest: whether the dynamics keep the center of mass at rest, for records that do not hold their degrees of
+            freedom.
     """
 
     replicas: int
@@ -66,11 +67,13 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
     """
     problems: list[str] = []
     replicas: list[Replica] = []
-    n_beads = len(residue_type)
+    n_beads, at_rest = len(residue_type), asked.at_rest
     types: tuple[str, ...] = ()
     freedom: tuple[float, ...] = ()
     try:
         with h5py.File(folder / "observables.h5") as file:
+            if "dof" in file.attrs:
+                at_rest = int(file.attrs["dof"]) < 3 * n_beads
             if "kinetic_types" in file.attrs:
                 types = tuple(str(name) for name in file.attrs["kinetic_types"])
                 freedom = tuple(float(number) for number in file.attrs["dof_by_type"])
@@ -100,7 +103,7 @@ def read_stage(folder: Path, protein: str, stage: str, residue_type: np.ndarray,
         points_asked=asked.steps // asked.observe_every_steps,
         replicas=replicas,
         problems=problems,
-        at_rest=asked.at_rest,
+        at_rest=at_rest,
         types=types,
         freedom_by_type=freedom,
     )
@@ -139,6 +142,20 @@ def read_dcd(path: Path, n_beads: int) -> np.ndarray:
             if file.header["natoms"] != n_beads:
                 raise ValueError(f"{file.header['natoms']} beads in {path.name}, not {n_beads}")
             return file.readframes().xyz if len(file) else np.zeros((0, n_beads, 3), np.float32)
+
+
+def frame_interval(path: Path) -> int:
+    """Return the number of steps between two frames of a DCD file, from its header.
+
+    Raises:
+        OSError: the file is missing or damaged.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from MDAnalysis.lib.formats.libdcd import DCDFile
+
+        with DCDFile(str(path)) as file:
+            return int(file.header["nsavc"])
 
 
 def _wrong_beads(topology: Path, residue_type: np.ndarray) -> str:

@@ -25,6 +25,8 @@ class CrashFile:
     frames: int = 40
     stage: str = "nvt"
     temperature_K: float = 320.0
+    masses: np.ndarray | None = None
+    degrees_of_freedom: int | None = None
     positions: np.ndarray = field(init=False)
     velocities: np.ndarray = field(init=False)
     forces: np.ndarray = field(init=False)
@@ -37,7 +39,7 @@ class CrashFile:
         n, native = self.protein.n_beads, self.protein.native.astype(float)
         self.types = self.protein.residue_type.astype(int)
         self.positions = native + 0.02 * random.normal(size=(self.frames, n, 3))
-        mass = np.asarray(masses())[self.types]
+        mass = self.bead_masses
         thermal = np.sqrt(KB * self.temperature_K / (mass * MVV_TO_KCAL_PER_MOL))
         self.velocities = np.broadcast_to(random.normal(size=(n, 3)), (self.frames, n, 3)) * thermal[:, None]
         self.forces = 8.0 * random.normal(size=(self.frames, n, 3))
@@ -45,6 +47,10 @@ class CrashFile:
         self.term_forces = np.zeros((len(TERMS), n, 3))
         self.term_forces[-1] = self.forces[-1]
         self.steps = FIRST_STEP + np.arange(self.frames)
+
+    @property
+    def bead_masses(self) -> np.ndarray:
+        return np.asarray(masses())[np.clip(self.types, 0, 19)] if self.masses is None else self.masses
 
     def set_term_force(self, term: str, bead: int, force) -> None:
         """Force of one term on one bead at the last frame; the total force follows."""
@@ -79,12 +85,14 @@ class CrashFile:
             n = self.positions.shape[1]
             pairs = np.triu_indices(n, 2)
             distance = np.linalg.norm(self.positions[:, pairs[0]] - self.positions[:, pairs[1]], axis=-1)
-            mass = np.asarray(masses())[np.clip(self.types, 0, 19)]
-            speed2 = np.einsum("kni,kni,n->k", self.velocities, self.velocities, mass)
+            mass = self.bead_masses
+            kinetic = 0.5 * MVV_TO_KCAL_PER_MOL * np.einsum("kni,kni,n->k", self.velocities, self.velocities, mass)
+            freedom = self.degrees_of_freedom or 3 * len(mass) - (3 if self.stage == "nve" else 0)
             for name, values in {
                 "step": self.steps, "positions": self.positions, "velocities": self.velocities.astype(np.float32),
                 "forces": self.forces.astype(np.float32), "terms": self.terms,
-                "kinetic": 0.5 * MVV_TO_KCAL_PER_MOL * speed2, "min_distance_A": distance.min(axis=1),
+                "kinetic": kinetic, "kinetic_K": 2 * kinetic / (freedom * KB), "masses": mass,
+                "min_distance_A": distance.min(axis=1),
                 "max_force": np.linalg.norm(self.forces, axis=-1).max(axis=1),
                 "term_forces": self.term_forces.astype(np.float32), "residue_type": self.types.astype(np.int8),
                 "native": self.protein.native, "linked": self.protein.linked,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cgloop.feedback import evidence
 from cgloop.feedback.crash import read_crash
+from cgloop.feedback.diagnosis import diagnose
 from cgloop.feedback.words import number
 from tests.feedback import crash_files
 
@@ -62,6 +63,21 @@ def test_kinetic_temperature_is_that_of_the_recorder(protein, tmp_path):
     with h5py.File(path) as file:
         kinetic = file["kinetic"][:]
     np.testing.assert_allclose(read_crash(path).temperature, 2 * kinetic / (30 * KB), rtol=1e-5)
+
+
+@pytest.mark.parametrize("freedom", [30, 27], ids=["Langevin", "CSVR"])
+def test_temperature_is_that_of_the_masses_and_degrees_of_freedom_of_the_run(protein, tmp_path, freedom):
+    """Equipartition: beads of 12 g/mol whose kinetic energy is f/2 kT at 318 K are at 318 K, and not at 2,945 K."""
+    from cgloop.units import KB, MVV_TO_KCAL_PER_MOL
+
+    crash = crash_files.CrashFile(protein, masses=np.full(10, 12.0), degrees_of_freedom=freedom)
+    kinetic = 0.5 * 12.0 * MVV_TO_KCAL_PER_MOL * (crash.velocities**2).sum(axis=(1, 2))
+    crash.velocities = crash.velocities * np.sqrt(0.5 * freedom * KB * 318.0 / kinetic)[:, None, None]
+    path = crash.write(tmp_path / "c.h5", "max_force", 1200.0, 1000.0, [0])
+    found = read_crash(path)
+    np.testing.assert_allclose(found.temperature, 318.0, rtol=1e-6)
+    np.testing.assert_allclose(found.kinetic_energy, 0.5 * freedom * KB * 318.0, rtol=1e-6)
+    assert diagnose(path)["numbers"]["temperature_K"] == pytest.approx(318.0)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ import MDAnalysis
 import numpy as np
 import pytest
 from MDAnalysis.analysis.rms import rmsd
+from MDAnalysis.lib.formats.libdcd import DCDFile
 
 from cgloop.config.root import Config
 from cgloop.data.decoys import read_decoys
 from cgloop.errors import UserError
-from cgloop.feedback.stage import feedback_stage
+from cgloop.feedback.distribution import load_distribution
+from cgloop.feedback.stage import _trajectories, feedback_stage
 from tests.feedback import crash_files
 
 LIMITS = {"min_distance_A": 2.0, "max_bond_deviation": 0.2, "max_force": 1000.0, "max_temperature_ratio": 1.5}
@@ -25,7 +27,7 @@ def md_dir(tmp_path, protein):
         (folder / "cln025" / stage).mkdir(parents=True)
     (folder / "md.json").write_text(json.dumps({"proteins": {"cln025": {}}, "limits": LIMITS}))
     with h5py.File(folder / "cln025" / "nvt" / "observables.h5", "w") as file:
-        file.attrs.update(protein="cln025", stage="nvt")
+        file.attrs.update(protein="cln025", stage="nvt", equilibration_steps=2500)
         for replica, closest in enumerate((4.1, 2.2, 2.1)):
             group = file.create_group(f"replica_{replica:03d}")
             group.attrs["survived"] = replica != 2
@@ -80,6 +82,22 @@ def test_the_same_bytes_every_time(config, md_dir, dataset_dir, protein, tmp_pat
     assert (tmp_path / "a" / "feedback.json").read_bytes() == (tmp_path / "b" / "feedback.json").read_bytes()
 
 
+def test_steps_of_frames_are_those_of_the_run_and_not_of_the_config(md_dir, dataset_dir, protein):
+    """A run with 500 steps of equilibration and a frame each 40 steps, where the defaults are 2,500 and 250."""
+    folder = md_dir / "cln025" / "nvt"
+    with h5py.File(folder / "observables.h5", "r+") as file:
+        file.attrs["equilibration_steps"] = 500
+    for replica in range(3):
+        with DCDFile(str(folder / f"replica_{replica:03d}.dcd"), "w") as file:
+            file.write_header("", 10, 40, 40, 1.0, 0)
+            for _ in range(4):
+                file.write(protein.native, np.zeros(6, np.float32))
+    found = _trajectories(folder, "nvt", load_distribution(dataset_dir, "cln025"))
+    assert [(one.replica, one.steps.tolist(), well) for one, well in found] == [
+        (0, [540, 580, 620, 660], True), (1, [540, 580, 620, 660], True), (2, [540, 580, 620, 660], False)
+    ]  # fmt: skip
+
+
 def test_no_md(config, dataset_dir, tmp_path):
     with pytest.raises(UserError, match="no MD to learn from"):
         feedback_stage(config, tmp_path, dataset_dir, tmp_path)
@@ -106,8 +124,9 @@ def test_a_crash_becomes_decoys_and_a_candidate_for_relabelling(config, md_dir, 
     # The bead that is moved in this file passes through others.
     assert feedback_stage(config, md_dir, dataset_dir, tmp_path / "out")["decoys"] == 0
     shutil.rmtree(tmp_path / "out" / "outbox")
-    monitors = config.md.monitors.model_copy(update={"min_distance_A": 0.5})
-    config = config.model_copy(update={"md": config.md.model_copy(update={"monitors": monitors})})
+    # The limits that the run was held to are in md.json.
+    md = json.loads((md_dir / "md.json").read_text())
+    (md_dir / "md.json").write_text(json.dumps(md | {"limits": LIMITS | {"min_distance_A": 0.5}}))
     result = feedback_stage(config, md_dir, dataset_dir, tmp_path / "out", cycle=4)
     (crash,) = result["crashes"]
     assert crash["distribution"]["nearest"]["rmsd_A"] > 0

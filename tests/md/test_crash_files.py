@@ -1,6 +1,7 @@
 """The ring of the last steps, and the files that are written of it."""
 
 import errno
+from dataclasses import replace
 
 import h5py
 import MDAnalysis
@@ -16,7 +17,8 @@ from cgloop.md.evaluation import N_TERMS
 from cgloop.md.monitors import Limits, Violation
 from cgloop.md.recorder import Recorder
 from cgloop.md.system import ModelSource
-from cgloop.md.thermostat import half_kick
+from cgloop.md.thermostat import half_kick, kinetic_energy
+from cgloop.units import KB
 from tests.md.model_worlds import system
 from tests.md.test_files import CLOCK, N_BEADS, snapshots
 
@@ -129,6 +131,24 @@ def test_feedback_can_read_a_crash_file(tmp_path):
     assert crash.limit == "max_force"
     assert crash.beads.tolist() == list(range(N_BEADS))
     assert crash.steps[-1] == 30
+
+
+def test_masses_and_degrees_of_freedom_of_the_run_reach_the_diagnosis(tmp_path):
+    """A run with `md.masses: 12.0` under a thermostat without a recipe, which keeps the center of mass at rest."""
+    light = replace(system(N_BEADS), type_masses=(12.0,) * 20)
+    history = filled().history(0)
+    kinetic = kinetic_energy(history["velocities"], light.masses)
+    history |= {"kinetic": kinetic, "kinetic_K": 2 * kinetic / (15 * KB)}
+    writer = CrashWriter(tmp_path, "nvt", light, 320.0, CLOCK, no_forces, degrees_of_freedom=15)
+    path = writer.write(0, Violation(0, "max_force", 1234.0, 10.0), history)
+    crash = read_crash(path)
+    assert crash.masses.tolist() == [12.0] * N_BEADS
+    np.testing.assert_array_equal(crash.kinetic_energy, kinetic)
+    np.testing.assert_array_equal(crash.temperature, history["kinetic_K"])
+    with h5py.File(path, "r+") as file:
+        assert file.attrs["dof"] == 15
+        del file["kinetic_K"]
+    np.testing.assert_allclose(read_crash(path).temperature, history["kinetic_K"], rtol=1e-12)
 
 
 def test_a_record_says_how_to_run_its_steps_again(tmp_path):

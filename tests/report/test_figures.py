@@ -40,6 +40,17 @@ def test_exact_temperature_distribution_is_scipys():
     np.testing.assert_allclose(md_figures._gamma(x, 320, 30), expected, rtol=1e-10)
 
 
+def test_exact_distribution_has_the_degrees_of_freedom_of_the_run():
+    """Under CSVR 3N − 3, whatever the number of beads says."""
+    replica = {"replica": 0, "time_ps": [0.1, 0.2], "temperature_K": [310.0, 330.0]}
+    plots = {"temperature": {"target_K": 320.0, "degrees_of_freedom": 27, "replicas": [replica]}}
+    figure = md_figures.temperature("p", plots, 10, [])[1]
+    exact = next(trace for trace in figure.data if trace["name"] == "exact")
+    expected = stats.gamma.pdf(np.array(exact["x"]), 13.5, scale=2 * 320 / 27)
+    np.testing.assert_allclose(exact["y"], expected, rtol=1e-3)
+    assert "27 degrees of freedom" in figure.caption
+
+
 def test_band_holds_ninety_per_cent():
     grid = np.linspace(-5, 5, 2001)
     low, middle, high = md_figures.quantiles(grid, stats.norm.pdf(grid), (0.05, 0.5, 0.95))

@@ -155,6 +155,19 @@ def test_stage_that_no_replica_reached_says_so_first(run, written, tmp_path):
     assert "topology" not in found["reason"]
 
 
+def test_degrees_of_freedom_are_those_that_the_run_recorded(run, written, tmp_path):
+    """A thermostat that holds the center of mass, which the config does not name: 3N − 3 and not 3N."""
+    with h5py.File(written["md_dir"] / "chain" / "nvt" / "observables.h5", "r+") as file:
+        freedom = file.attrs["dof"] = 3 * len(run.names) - 3
+    metrics = validate_run(run.config(), out=tmp_path / "out", **written)
+    assert check(metrics, "nvt.distribution")["detail"]["degrees_of_freedom"] == freedom
+    assert check(metrics, "nvt.temperature")["detail"]["mean_K"] == pytest.approx(
+        320 * (freedom + 3) / freedom, rel=0.01
+    )
+    plots = json.loads((tmp_path / "out" / "plots.json").read_text())
+    assert plots["proteins"]["chain"]["temperature"]["degrees_of_freedom"] == freedom
+
+
 def test_other_number_of_beads_fails(run, tmp_path):
     written = builders.write_run(run, tmp_path / "run")
     builders.write_dcd(written["md_dir"] / "chain" / "nvt" / "replica_000.dcd", np.zeros((300, 7, 3)))
