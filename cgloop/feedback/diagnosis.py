@@ -29,9 +29,9 @@ def diagnose(crash_h5: Path, coverage: Coverage | None = None) -> dict[str, Any]
         coverage: what the training data of this protein covers; without it nothing is said about that.
 
     Returns:
-        `class`, `words` (2 to 4 sentences), `meaning` (of the class), `protein`, `stage`, `replica`, `step`,
-        `time_ps`, `limit`, `beads` (from 0), `residues` (names of these), `dominant_term` (or None), `numbers`
-        (what the words say), and `frames` (see `frames_block`).
+        `class`, `words` (2 to 4 sentences), `sentences` (the same as a list), `meaning` (of the class), `protein`,
+        `stage`, `replica`, `step`, `time_ps`, `limit`, `beads` (from 0), `residues` (names of these), `dominant_term`
+        (or None), `numbers` (what the words say), and `frames` (see `frames_block`).
 
     Raises:
         UserError: not a readable crash file.
@@ -50,6 +50,7 @@ def diagnose(crash_h5: Path, coverage: Coverage | None = None) -> dict[str, Any]
         {
             "class": kind.value,
             "words": " ".join(words),
+            "sentences": words,
             "meaning": meaning(kind, found),
             "protein": crash.protein,
             "stage": crash.stage,

@@ -42,9 +42,11 @@ def _entry(
     what = f"Replica {replicas[0]}" if len(replicas) == 1 else f"Replicas {span(replicas)}"
     was = "was" if len(replicas) == 1 else "were"
     when = "" if stage == "minimize" else f" after {number(time_ps, 4)} ps that are on record"
+    words = f"{what} of {protein} {was} stopped in {STAGE_WORDS[stage]}{when}: {message or FAILURES[limit]}."
     return {
         "class": kind.value,
-        "words": f"{what} of {protein} {was} stopped in {STAGE_WORDS[stage]}{when}: {message or FAILURES[limit]}.",
+        "words": words,
+        "sentences": [words],
         "meaning": MEANING[kind],
         "protein": protein,
         "stage": stage,

@@ -11,6 +11,7 @@ from cgloop.wording import listing
 MOST_ROWS = 60
 LOW = HEIGHT - 40
 RESULTS = {"better": "pass", "same": "inconclusive", "worse": "fail"}
+RELATIONS = {"better": "better than", "same": "the same as", "worse": "worse than"}
 
 
 def make(run: RunFiles) -> Section:
@@ -102,8 +103,8 @@ def _changes(rows: dict[int, dict[str, Any]]) -> Table | None:
         active = [str(name) for name in row.get("remedies") or [] if name != row.get("tried")]
         result = ""
         if compared:
-            result = f"{compared.get('result')} than cycle {compared.get('with')}: {compared.get('why')}"
-            result = result.replace("same than", "the same as")
+            relation = RELATIONS.get(str(compared.get("result")), str(compared.get("result")))
+            result = f"{relation} cycle {compared.get('with')}: {compared.get('why')}"
         lines.append([str(index), str(row.get("tried") or "–"), listing(active, 8) or "–", listing(undone, 8) or "–",
                       _rise(row) or "–", result or "–"])  # fmt: skip
         verdicts.append(RESULTS.get(str(compared.get("result")), "none"))
