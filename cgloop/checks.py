@@ -134,6 +134,8 @@ class CheckResult:
         plot: to be drawn beside the result; not part of `to_json`, it goes into `plots.json`.
         evident: the fail holds against the nearest lineage of the reference with all errors: neither controls nor
             corrections for many checks take it back. The numbers are in `detail["evidence"]`, see `Evidence`.
+        measured: the part of `reason` that says what was measured, where the rest says why that does not decide; empty
+            where `reason` has no such rest.
     """
 
     check: str
@@ -150,6 +152,7 @@ class CheckResult:
     detail: dict[str, Any] = field(default_factory=dict)
     plot: Plot | None = None
     evident: bool = False
+    measured: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; non-finite numbers become null, which no reader can mistake for a pass."""

@@ -1,6 +1,5 @@
 """What the page says first: the verdict in plain words, the few figures everybody asks for, and what was run."""
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -11,7 +10,7 @@ from cgloop.rundir import STAGES
 from cgloop.wording import listing
 
 FIRST_SENTENCES = 2
-"""Of what is said of the first crash, in the headline."""
+"""Number of sentences about the first crash in the headline."""
 
 HEADLINES = {
     "pass": "Pass",
@@ -28,19 +27,19 @@ MEANINGS = {
 
 
 def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) -> dict[str, Any]:
-    """Verdict, its meaning, the summary, and the reasons behind it.
+    """Return the verdict, its meaning, the summary, and the reasons behind it.
 
     Args:
         run, cycle: what is shown.
         checks: rows of the cycle.
     """
     verdict = (cycle.verdict.get("verdict") if cycle else None) or "none"
-    texts = list(cycle.verdict.get("reasons") or []) if cycle else []
+    has_reasons = bool(cycle and cycle.verdict.get("reasons"))
     summary = str(cycle.verdict.get("summary", "")) if cycle else ""
     if verdict == "none":
         summary = _unfinished(run, cycle)
-    # The list says all reasons; a summary that names the first of them would say it twice.
-    if cycle and texts and checks and not cycle.verdict.get("refused"):
+    # The list has all reasons; a summary that names the first of them would repeat it.
+    if cycle and has_reasons and checks and not cycle.verdict.get("refused"):
         summary = _counts(checks)
     return {
         "verdict": verdict,
@@ -48,7 +47,7 @@ def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) ->
         "word": HEADLINES.get(verdict, verdict),
         "meaning": MEANINGS.get(verdict, ""),
         "summary": summary,
-        "reasons": _reasons(texts, checks),
+        "reasons": _reasons(cycle.verdict) if cycle and has_reasons else [],
         "extended": _extended(cycle) if cycle else "",
         "cause": _cause(cycle) if cycle and verdict != "pass" else "",
         "missing": _missing(run, cycle),
@@ -57,33 +56,27 @@ def headline(run: RunFiles, cycle: CycleFiles | None, checks: list[CheckRow]) ->
     }
 
 
-def _reasons(texts: list[str], checks: list[CheckRow]) -> list[dict[str, str]]:
-    """Each reason taken apart: what it is about, why, what would decide it, and its verdict; failures first.
+def _reasons(verdict: dict[str, Any]) -> list[dict[str, str]]:
+    """Return each reason with what it is about, why, what would decide it, and its verdict; failures first.
 
-    What is said of several checks of one protein alike is said once.
+    What is the same for several checks of one protein is said once. A verdict of an older version has sentences only.
     """
-    about = {f"{row.title} of {row.subject}": row for row in checks}
+    entries = verdict.get("not_passed")
+    if entries is None:
+        overall = str(verdict.get("verdict"))
+        return [{"about": str(text), "text": "", "advice": "", "verdict": overall} for text in verdict["reasons"]]
     told: dict[tuple[str, str, str, str], list[str]] = {}
-    for text in texts:
-        name = next((name for name in sorted(about, key=len, reverse=True) if text.startswith(name)), "")
-        row = about.get(name)
-        rest = text[len(name) :].removeprefix(":").strip() if row else ""
-        why, _, advice = rest.partition(" (what would decide: ")
-        key = (
-            row.verdict if row else "fail",
-            row.subject if row else "",
-            _closed(why),
-            _closed(advice.removesuffix(")")),
-        )
-        told.setdefault(key, []).append(row.title if row else text)
+    for one in entries:
+        key = (one["verdict"], one["subject"], one["reason"], one["what_decides"])
+        told.setdefault(key, []).append(one["title"])
     found = [
         {
-            "about": f"{listing(names, len(names))}{f' of {subject}' if subject else ''}",
-            "text": why,
-            "advice": f"What would decide: {advice}" if advice else "",
+            "about": f"{listing(titles, len(titles))} of {subject}",
+            "text": _closed(why),
+            "advice": _closed(f"What would decide: {advice}") if advice else "",
             "verdict": verdict,
         }
-        for (verdict, subject, why, advice), names in told.items()
+        for (verdict, subject, why, advice), titles in told.items()
     ]
     return sorted(found, key=lambda reason: ORDER.index(reason["verdict"]))
 
@@ -152,7 +145,7 @@ def _missing(run: RunFiles, cycle: CycleFiles | None) -> str:
 
 
 def _cause(cycle: CycleFiles) -> str:
-    """The crashes in one sentence, and the first of them in its own words."""
+    """Return the crashes in one sentence, and the first sentences about the first of them."""
     if not cycle.crashes:
         return ""
     counts: Counter[str] = Counter()
@@ -160,9 +153,9 @@ def _cause(cycle: CycleFiles) -> str:
         counts[crash["class"]] += len(crash.get("replicas") or [crash["replica"]])
     kinds = listing([f"{count} × {name}" for name, count in counts.most_common()])
     were = "replica was" if counts.total() == 1 else "replicas were"
-    first = re.split(r"(?<=[^.])\. (?=[A-Z])", str(cycle.crashes[0].get("words", "")))[:FIRST_SENTENCES]
-    told = ". ".join(first).rstrip(".")
-    return f"{counts.total()} {were} stopped ({kinds}). {told}."
+    first = cycle.crashes[0]
+    sentences = list(first.get("sentences") or [str(first.get("words", ""))])[:FIRST_SENTENCES]
+    return f"{counts.total()} {were} stopped ({kinds}). {' '.join(sentences)}"
 
 
 def tiles(cycle: CycleFiles) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cgloop.validate.judgement import Judged, JudgedCheck, Reason, ReasonKind
 from cgloop.validate.registry import CHECKS
 
 LONGEST_RUN_FACTOR = 100
@@ -11,88 +12,124 @@ LONGEST_RUN_FACTOR = 100
 COLUMNS = ("verdict", "check", "of", "value", "limit", "reference")
 
 
-def passed(check: Mapping[str, Any]) -> bool:
-    """A pass whose value is a number; null stands for a value that could not be computed."""
-    value = check.get("value")
-    return check["verdict"] == "pass" and isinstance(value, int | float) and math.isfinite(value)
+WORDS: Mapping[ReasonKind, str] = {
+    "not applicable": "{reason}",
+    "control missing": "the control with the reference was not run",
+    "control fails": "the reference itself fails this check, which therefore cannot judge: {reason}",
+    "control inconclusive": "the reference itself is inconclusive in this check: {reason}",
+    "no power": "this check cannot tell the reference from that at {temperature_K:g} K",
+    "chance": "but among {checks} checks that happens by chance in {chance:.1%} of the cases, and {limit:.1%} is the "
+    "limit for a fail",
+    "structure undecided": "nothing was decided about the structure of {protein}",
+    "other engine": "{engine} ran the dynamics, and only the in-process LAMMPS decides: set `md.engine: lammps`",
+    "no known-bad trajectories": "no known-bad trajectories were judged beside {protein}: run `cgloop validate` again",
+}
+"""The sentence of each kind of reason."""
+
+ENGINES = {"lmp": "an external LAMMPS, which nothing watches step by step,"}
+"""Engines with another name in sentences than in the config."""
+
+SET_ASIDE: Mapping[ReasonKind, str] = {
+    "not applicable": "{reason}",
+    "no power": "it cannot tell the reference from that at {temperature_K:g} K",
+}
+"""The same beside the name of a check that was set aside."""
 
 
-def ungated(metrics: Mapping[str, Any]) -> str:
-    """Why nothing of a run is gated, or nothing."""
-    temperature = metrics.get("temperature") or {}
-    if temperature.get("gated", True):
-        return ""
-    return (
-        f"the MD ran at {temperature['md_K']:g} K and the model belongs to {temperature['model_K']:g} K: "
-        "everything is reported, nothing is gated"
-    )
+def in_words(reason: Reason) -> str:
+    """Return the sentence of a reason."""
+    values = dict(reason.values)
+    if "engine" in values:
+        values["engine"] = ENGINES.get(values["engine"], values["engine"])
+    return WORDS[reason.kind].format(**values)
 
 
-def summarize(
-    verdict: str,
-    deciding: Sequence[Mapping[str, Any]],
-    missing: Sequence[Any],
-    metrics: Mapping[str, Any],
-    aside: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """One or two sentences for somebody who reads nothing else.
+def why(check: JudgedCheck) -> str:
+    """Return what was measured, what the check itself says about it, and why the gate changed the verdict."""
+    return "; ".join([str(check.result.get("reason") or ""), *map(in_words, check.reasons)])
+
+
+def why_set_aside(check: JudgedCheck) -> str:
+    """Return why a check decides nothing about its protein; empty if it does."""
+    reason = check.set_aside
+    return "" if reason is None else SET_ASIDE[reason.kind].format(**reason.values)
+
+
+def summarize(verdict: str, objection: Reason | None, missed: Sequence[Mapping[str, Any]], judged: Judged) -> str:
+    """Return one or two sentences for a reader who reads nothing else.
 
     Args:
         verdict: of the gate.
-        deciding: results of the required checks.
-        missing: required checks without a result.
-        metrics: contents of `metrics.json`.
-        aside: required checks that cannot tell, and do not decide.
+        objection: why a pass became inconclusive, if it did.
+        missed: known-bad trajectories that a required check let pass.
+        judged: all checks.
     """
-    if why := ungated(metrics):
-        return why[:1].upper() + why[1:] + "."
+    text = refused(missed) if missed else _summary(verdict, objection, judged)
+    if fails := judged.optional_fails:
+        text += f" Besides, {len(fails)} optional fail; first: {sentence(fails[0])}."
+    return text
+
+
+def _summary(verdict: str, objection: Reason | None, judged: Judged) -> str:
+    if judged.case.ungated:
+        temperature = judged.case.temperature or {}
+        return (
+            f"The MD ran at {temperature['md_K']:g} K and the model belongs to {temperature['model_K']:g} K: "
+            "everything is reported, nothing is gated."
+        )
+    if objection is not None and objection.kind == "structure undecided":
+        return _nothing_about_structure(objection, judged)
+    if objection is not None:
+        return f"{_all_pass(judged)} But {in_words(objection)}."
     if verdict == "pass":
-        if not aside:
-            return (
-                f"All {len(deciding)} required checks pass." if len(deciding) > 1 else "The one required check passes."
-            )
+        return _all_pass(judged)
+    return _some_fail(judged) if verdict == "fail" else _some_open(judged)
+
+
+def _all_pass(judged: Judged) -> str:
+    deciding, aside = judged.deciding, judged.aside
+    if aside:
         more = f" ({len(aside) - 1} more)" if len(aside) > 1 else ""
         return f"All {len(deciding)} required checks that can tell pass. {cannot_tell(aside[0])}{more}."
-    failed = [check for check in deciding if check["verdict"] == "fail"]
-    open_ = [check for check in deciding if check["verdict"] != "fail" and not passed(check)]
-    total = len(deciding) + len(missing)
-    if verdict == "fail":
-        if not failed:
-            stopped = metrics.get("stopped")
-            return f"{len(missing)} of {total} required checks were not measured" + (
-                f": {stopped}." if stopped else "; missing data is a failure of the run."
-            )
-        more = f" {metrics['stopped']}." if metrics.get("stopped") else ""
-        others = f" ({len(failed) - 1} more)" if len(failed) > 1 else ""
-        fail = "fails" if len(failed) == 1 else "fail"
-        return f"{len(failed)} of {total} required checks {fail}; first: {sentence(failed[0])}{others}.{more}"
-    advice = what_decides([check["detail"].get("needs") or {} for check in open_])
-    advice = f" What would decide: {advice}." if advice else ""
+    return f"All {len(deciding)} required checks pass." if len(deciding) > 1 else "The one required check passes."
+
+
+def _some_fail(judged: Judged) -> str:
+    failed, missing, stopped = judged.failed, judged.missing, judged.case.stopped
+    total = len(judged.deciding) + len(missing)
+    if not failed:
+        cause = f": {stopped}." if stopped else "; missing data is a failure of the run."
+        return f"{len(missing)} of {total} required checks were not measured{cause}"
+    others = f" ({len(failed) - 1} more)" if len(failed) > 1 else ""
+    fail = "fails" if len(failed) == 1 else "fail"
+    more = f" {stopped}." if stopped else ""
+    return f"{len(failed)} of {total} required checks {fail}; first: {sentence(failed[0])}{others}.{more}"
+
+
+def _some_open(judged: Judged) -> str:
+    open_, total = judged.open, len(judged.deciding) + len(judged.missing)
+    advice = what_decides([check.what_decides for check in open_])
+    end = f" What would decide: {advice}." if advice else ""
+    first = open_[0]
+    # The advice says what the doubts of the first ask for; beside it, the number is enough.
+    shown = str(first.result.get("measured") or why(first))
     return (
         f"{total - len(open_)} of {total} required checks pass, {len(open_)} cannot be decided; "
-        f"first: {title(open_[0]['check'])} of {open_[0]['subject']}: {open_[0]['reason'].split(', but ')[0]}.{advice}"
+        f"first: {first.title} of {first.subject}: {shown}.{end}"
     )
 
 
-def cannot_tell(check: Mapping[str, Any]) -> str:
-    """Of a required check that does not decide: why."""
-    return f"Not gated, because it cannot tell: {title(check['check'])} of {check['subject']}: {check['not_gated']}"
-
-
-def undecided_structure(protein: str, aside: Sequence[Mapping[str, Any]]) -> str:
-    """Why nothing passes where no comparison with the reference decides."""
-    own = [check for check in aside if check["subject"] == protein]
+def _nothing_about_structure(objection: Reason, judged: Judged) -> str:
+    protein = objection.values["protein"]
+    own = [check for check in judged.aside if check.subject == protein]
     return (
-        f"All other required checks pass, but nothing was decided about the structure of {protein}: none of the "
-        f"{len(own)} required comparisons with the reference can tell; first: {title(own[0]['check'])}: "
-        f"{own[0]['not_gated']}."
+        f"All other required checks pass, but {in_words(objection)}: none of the "
+        f"{len(own)} required comparisons with the reference can tell; first: {own[0].title}: {why_set_aside(own[0])}."
     )
 
 
 def refused(missed: Sequence[Mapping[str, Any]]) -> str:
-    """Why the gate does not judge: known-bad trajectories that it let through."""
-    if not missed:
-        return ""
+    """Return why the gate does not judge: known-bad trajectories that it let through."""
     first = missed[0]
     more = f" ({len(missed) - 1} more)" if len(missed) > 1 else ""
     return (
@@ -102,16 +139,20 @@ def refused(missed: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def sentence(check: Mapping[str, Any]) -> str:
-    """A check's result, and what would decide it."""
-    needs = check["detail"].get("needs") if check["verdict"] == "inconclusive" else None
-    advice = what_decides([needs]) if needs else ""
+def cannot_tell(check: JudgedCheck) -> str:
+    """Return why a required check does not decide, with its name."""
+    return f"Not gated, because it cannot tell: {check.title} of {check.subject}: {why_set_aside(check)}"
+
+
+def sentence(check: JudgedCheck) -> str:
+    """Return a check's result, and what would decide it."""
+    advice = what_decides([check.what_decides])
     end = f" (what would decide: {advice})" if advice else ""
-    return f"{title(check['check'])} of {check['subject']}: {check['reason']}{end}"
+    return f"{check.title} of {check.subject}: {why(check)}{end}"
 
 
 def what_decides(needs: Sequence[Mapping[str, Any]]) -> str:
-    """In words, what would decide all these checks; empty if that is not known.
+    """Return in words what would decide all these checks; empty if that is not known.
 
     Args:
         needs: of each check, see `comparison.Needs`; a run factor of None is one that no finite run reaches.
@@ -130,12 +171,12 @@ def what_decides(needs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def title(name: str) -> str:
-    """Of a check, for people."""
+    """Return the title of a check; its name if it is not declared."""
     return CHECKS[name].title if name in CHECKS else name
 
 
 def table(verdict: Mapping[str, Any]) -> list[str]:
-    """The checks of a verdict as lines for the terminal; the required ones first, then optional, then the others."""
+    """Return the checks of a verdict as lines for the terminal: required, optional, then all others."""
     checks = sorted(verdict["checks"], key=lambda check: (not check["required"], not check.get("optional")))
     rows = [COLUMNS, *map(_row, checks)]
     rows += [("missing", title(one["check"]), one["subject"], "not measured", "", "") for one in verdict["missing"]]

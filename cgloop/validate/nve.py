@@ -81,6 +81,7 @@ def judge_drift(
     shown = f"{mean:+.3g} ± {error:.2g} kcal/mol/ns, limit {limit:.3g} ({tightest})"
     runaways = [i for i, s in enumerate(slopes) if abs(s.value) - _runaway_error(s, len(slopes)) > limit]
     n_effective = sum(slope.n_effective for slope in slopes)
+    measured = ""
     needs: Needs = {}
     doubts = replica_doubts(len(slopes), settings)
     if not n_effective >= settings.min_effective_samples:
@@ -93,7 +94,7 @@ def judge_drift(
         verdict = "fail"
         shown += f"; replica {steepest} drifts by {slopes[steepest].value:+.3g} kcal/mol/ns"
     elif doubts:
-        verdict, shown = "inconclusive", f"{shown}, but {in_words(doubts)}"
+        verdict, measured, shown = "inconclusive", shown, f"{shown}, but {in_words(doubts)}"
         needs = together(doubts)
     elif verdict == "inconclusive":
         # The error of a slope falls with the length to the power 3/2.
@@ -101,7 +102,7 @@ def judge_drift(
         shown += ": the error bar reaches across the limit"
     return CheckResult(
         check=DRIFT.name, subject=subject, value=abs(mean), error=error, threshold=limit, verdict=verdict,
-        reason=shown, unit=DRIFT.unit, n_effective=n_effective,
+        reason=shown, measured=measured, unit=DRIFT.unit, n_effective=n_effective,
         detail={
             "mean_slope": mean, "slopes": [s.value for s in slopes], "slope_errors": [s.standard_error for s in slopes],
             "limits_kcal_per_mol_per_ns": limits,

@@ -59,6 +59,7 @@ def judge_temperature(
     ]
     change, change_error = mean_over_replicas(changes, TREND_CONFIDENCE)
     shown = f"{mean:.1f} ± {error:.1f} K for {target_K:g} K"
+    measured = ""
     needs: Needs = {}
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(temperatures), settings)
     verdict: Verdict = decide(deviation, error_relative, limit, "at most")
@@ -67,14 +68,14 @@ def judge_temperature(
         verdict = "fail"
         shown = f"moves by {change:+.0f} ± {change_error:.0f} K from start to end, at {shown} on average"
     elif doubts:
-        verdict, shown = "inconclusive", f"{shown}, but {in_words(doubts)}"
+        verdict, measured, shown = "inconclusive", shown, f"{shown}, but {in_words(doubts)}"
         needs = together(doubts)
     elif verdict == "inconclusive":
         needs = {"run_factor": longer_run_factor(limit - deviation, error_relative)}
         shown = f"{shown}: the error bar reaches across the limit of {limit:.1%}"
     return CheckResult(
         check=TEMPERATURE.name, subject=subject, value=deviation, error=error_relative, threshold=limit,
-        verdict=verdict, reason=shown, unit=TEMPERATURE.unit, n_effective=sample.n_effective,
+        verdict=verdict, reason=shown, measured=measured, unit=TEMPERATURE.unit, n_effective=sample.n_effective,
         detail={
             "mean_K": mean, "error_K": error, "target_K": target_K, "change_K": change,
             "change_error_K": change_error, "replica_means_K": [float(part.mean()) for part in sample.replicas],

@@ -74,10 +74,11 @@ def judge_distribution(
         factor = settings.min_effective_samples / len(chosen)
         doubts = [Doubt(f"only {len(chosen)} independent samples", {"run_factor": factor})]
     freedom = 3 * n_beads - (3 if at_rest else 0)
-    verdict, reason = _verdict(p_value, doubts, settings, f"p = {p_value:.2g} from {len(chosen)} independent samples")
+    shown = f"p = {p_value:.2g} from {len(chosen)} independent samples"
+    verdict, reason, measured = _verdict(p_value, doubts, settings, shown)
     return CheckResult(
         check=DISTRIBUTION.name, subject=subject, value=p_value, error=0.0, threshold=settings.nvt_p_value,
-        verdict=verdict, reason=reason, n_effective=sample.n_effective,
+        verdict=verdict, reason=reason, measured=measured, n_effective=sample.n_effective,
         detail={
             "p_value": p_value, "samples": len(chosen), "points_apart": apart, "degrees_of_freedom": freedom,
             "margin": margin, "needs": together(doubts) if verdict == "inconclusive" else {},
@@ -93,13 +94,16 @@ def _not_finite(check: Check, subject: str, settings: ValidateConfig) -> CheckRe
     )  # fmt: skip
 
 
-def _verdict(p_value: float, doubts: list[Doubt], settings: ValidateConfig, shown: str) -> tuple[Verdict, str]:
-    """A small chance fails whatever else is in doubt: what makes a series doubtful makes it no less unlikely."""
+def _verdict(p_value: float, doubts: list[Doubt], settings: ValidateConfig, shown: str) -> tuple[Verdict, str, str]:
+    """Return verdict, reason and `CheckResult.measured`.
+
+    A small chance fails whatever else is in doubt: what makes a series doubtful makes it no less unlikely.
+    """
     if not p_value >= settings.nvt_p_value:
-        return "fail", f"{shown}: less than {settings.nvt_p_value:g}"
+        return "fail", f"{shown}: less than {settings.nvt_p_value:g}", ""
     if doubts:
-        return "inconclusive", f"{shown}, but {in_words(doubts)}"
-    return "pass", shown
+        return "inconclusive", f"{shown}, but {in_words(doubts)}", shown
+    return "pass", shown, ""
 
 
 def _distribution_plot(kinetic: np.ndarray, freedom: int, temperature_K: float) -> Plot:
@@ -164,7 +168,7 @@ def judge_equipartition(
     slowest = equilibrated(totals, totals, settings.max_trim).inefficiency
     samples = [replace(sample, inefficiency=max(sample.inefficiency, slowest)) for sample in samples]
     means = np.array([sample.pooled().mean() for sample in samples])
-    measured = 2.0 * means / (freedom * thermal_energy(1.0))
+    temperatures = 2.0 * means / (freedom * thermal_energy(1.0))
     chances = np.array(
         [
             _chance_of_mean(sample, mean, dof, temperature_K, settings.nvt_temperature_margin)
@@ -175,7 +179,7 @@ def judge_equipartition(
     worst = int(np.argmin(np.where(np.isnan(adjusted), -1.0, adjusted)))
     p_value = float(adjusted[worst])
     scatter = np.array([2.0 / (f * sample.n_effective) for f, sample in zip(freedom, samples, strict=True)])
-    errors = stats.norm.ppf(0.975) * measured * np.sqrt(scatter)
+    errors = stats.norm.ppf(0.975) * temperatures * np.sqrt(scatter)
     n_effective = min(sample.n_effective for sample in samples)
     doubts = []
     if not n_effective >= settings.min_effective_samples:
@@ -184,15 +188,15 @@ def judge_equipartition(
         doubts.append(Doubt(text, {"run_factor": needed / n_effective}))
     shown = (
         f"p = {p_value:.2g} over {len(types)} types; farthest is {types[worst]} with "
-        f"{measured[worst]:.1f} ± {errors[worst]:.1f} K for {temperature_K:g} K"
+        f"{temperatures[worst]:.1f} ± {errors[worst]:.1f} K for {temperature_K:g} K"
     )
-    verdict, reason = _verdict(p_value, doubts, settings, shown)
+    verdict, reason, measured = _verdict(p_value, doubts, settings, shown)
     return CheckResult(
         check=EQUIPARTITION.name, subject=subject, value=p_value, error=0.0, threshold=settings.nvt_p_value,
-        verdict=verdict, reason=reason, n_effective=n_effective,
+        verdict=verdict, reason=reason, measured=measured, n_effective=n_effective,
         detail={
             "p_value": p_value, "p_values": dict(zip(types, chances, strict=True)),
-            "temperature_K": dict(zip(types, measured, strict=True)),
+            "temperature_K": dict(zip(types, temperatures, strict=True)),
             "error_K": dict(zip(types, errors, strict=True)),
             "degrees_of_freedom": dict(zip(types, freedom, strict=True)),
             "margin": settings.nvt_temperature_margin,
@@ -201,7 +205,7 @@ def judge_equipartition(
         plot=Plot(
             "bars", "residue type", "kinetic temperature (K)",
             [
-                Curve("model", "model", list(range(len(types))), measured.tolist(), errors.tolist()),
+                Curve("model", "model", list(range(len(types))), temperatures.tolist(), errors.tolist()),
                 Curve("set point", "reference", list(range(len(types))), [temperature_K] * len(types)),
             ],
             ticks=list(types),

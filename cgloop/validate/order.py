@@ -99,15 +99,16 @@ def judge_order(
     shown = (
         f"order {means[worst]:.3f} ± {errors[worst]:.2g} from {timesteps_fs[worst]:g} to {timesteps_fs[worst + 1]:g} fs"
     )
+    measured = ""
     if doubts:
-        verdict, shown = "inconclusive", f"{shown}, but {in_words(doubts)}"
+        verdict, measured, shown = "inconclusive", shown, f"{shown}, but {in_words(doubts)}"
     elif verdict == "inconclusive":
         doubts = [Doubt("the error bar reaches across the limit", {"replicas": 2.0 * len(totals)})]
         shown = f"{shown}: {in_words(doubts)}"
     pairs = [f"{one:g} to {other:g} fs" for one, other in pairwise(timesteps_fs)]
     return CheckResult(
         check=ORDER.name, subject=subject, value=value, error=error, threshold=limit, verdict=verdict, reason=shown,
-        n_effective=float(len(totals)),
+        measured=measured, n_effective=float(len(totals)),
         detail={
             "orders": dict(zip(pairs, means, strict=True)), "errors": dict(zip(pairs, errors, strict=True)),
             "timesteps_fs": timesteps_fs, "fluctuations_kcal_per_mol": fluctuation,

@@ -296,6 +296,6 @@ def _with_caveats(checks: list[CheckResult], untrained: list[str], temperature: 
             check = replace(check, verdict="reported", reason=reason, detail=detail)
         elif untrained and check.verdict == "pass" and check.check.split(".")[0] in FAMILIES:
             reason = f"{check.reason}, but the model has learned nothing about {', '.join(untrained)}"
-            check = replace(check, verdict="inconclusive", reason=reason)
+            check = replace(check, verdict="inconclusive", reason=reason, measured=check.reason)
         out.append(check)
     return out

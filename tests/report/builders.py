@@ -386,6 +386,10 @@ def _judge(folder: Path, verdict: str) -> None:
     summary = f"{len(reasons)} of 9 required checks do not pass; first: {reasons[0]}." if reasons else ""
     write_json(folder / "verdict.json", {
         "verdict": verdict, "summary": summary or "All 9 required checks pass.", "reasons": reasons,
+        "not_passed": [
+            {key: c[key] for key in ("check", "title", "subject", "verdict", "reason")}
+            | {"needs": {}, "what_decides": ""} for c in deciding
+        ],
         "checks": all_checks, "required": [c["check"] for c in all_checks if c["required"]], "missing": [],
         "cautions": CAUTIONS,
         "controls": CONTROLS,

@@ -8,6 +8,7 @@ from cgloop.report import check_figures, controls_section, cycles_section
 from cgloop.report.gather import read_run_files
 from cgloop.report.page import MAX_FIGURE_BYTES, write_report
 from cgloop.report.rows import Gauge, check_rows
+from cgloop.report.summary import headline
 from tests.report import builders
 from tests.report.soundness import require_sound
 from tests.report.test_page import page_of
@@ -208,3 +209,37 @@ def test_bars_with_long_names_lie_on_their_side(tmp_path):
 )
 def test_gauges(value, error, limit, direction, expected):
     assert Gauge.of(value, error, limit, direction) == expected
+
+
+def test_reasons_come_from_data_and_what_is_alike_is_said_once(tmp_path):
+    """A reason may hold the very words that a sentence is put together with."""
+    run = builders.write_run(tmp_path / "r", "fail")
+    advice = {"what_decides": "a longer reference", "needs": {"longer_reference": True}}
+    odd = "wide (what would decide: nothing), but true"
+    open_ = [
+        {"check": name, "title": title, "subject": "x", "verdict": "inconclusive", "reason": odd, **advice}
+        for name, title in (("structure.q", "Q"), ("structure.rg", "Rg"))
+    ]
+    gone = {"check": "nve.drift", "title": "energy drift", "subject": "x", "verdict": "fail", "reason": "not measured",
+            "needs": {}, "what_decides": ""}  # fmt: skip
+    changed(run, "verdict.json", not_passed=[*open_, gone], reasons=["parsed by nobody"] * 3)
+    found = headline(read_run_files(run), read_run_files(run).latest, [])["reasons"]
+    assert found == [
+        {"about": "energy drift of x", "text": "not measured.", "advice": "", "verdict": "fail"},
+        {
+            "about": "Q and Rg of x",
+            "text": f"{odd}.",
+            "advice": "What would decide: a longer reference.",
+            "verdict": "inconclusive",
+        },
+    ]
+
+
+def test_a_verdict_of_an_older_version_has_sentences(tmp_path):
+    run = builders.write_run(tmp_path / "r", "fail")
+    path = run / "cycle_000" / "verdict.json"
+    verdict = json.loads(path.read_text())
+    del verdict["not_passed"]
+    builders.write_json(path, {**verdict, "reasons": ["Q of x: too small"]})
+    (found,) = headline(read_run_files(run), read_run_files(run).latest, [])["reasons"]
+    assert (found["about"], found["verdict"]) == ("Q of x: too small", "fail")

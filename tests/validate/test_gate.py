@@ -82,6 +82,16 @@ def test_each_required_check_can_leave_the_run_undecided(metrics, name):
     assert "a run about 2.4 times as long" in verdict["summary"]
 
 
+def test_summary_takes_words_from_data_and_cuts_no_sentence(metrics):
+    change(metrics, "nve.drift", "a", verdict="inconclusive", reason="slow, but steady")
+    assert "slow, but steady." in judge(metrics, REQUIRED)["summary"]
+    change(metrics, "nve.drift", "a", measured="0.1 kcal/mol/ns", reason="0.1 kcal/mol/ns, but 2 replicas")
+    verdict = judge(metrics, REQUIRED)
+    assert verdict["summary"].endswith("0.1 kcal/mol/ns.")
+    (told,) = verdict["not_passed"]
+    assert (told["check"], told["subject"], told["reason"]) == ("nve.drift", "a", "0.1 kcal/mol/ns, but 2 replicas")
+
+
 @pytest.mark.parametrize("name", REQUIRED)
 def test_missing_result_fails(metrics, name):
     metrics["checks"] = [

@@ -7,9 +7,10 @@ from scipy import stats
 from cgloop.config.validate import REQUIRED
 from cgloop.errors import UserError
 from cgloop.validate.gate import judge
-from cgloop.validate.gate_controls import chance
 from cgloop.validate.gate_words import table
+from cgloop.validate.judgement import JudgedCheck
 from cgloop.validate.known_bad import CASES, JUDGES
+from cgloop.validate.multiplicity import chance
 from cgloop.validate.power import POWER_NOTES
 from cgloop.validate.registry import CHECKS
 
@@ -71,18 +72,18 @@ def test_chance_is_that_of_students_t_over_replicas():
     t = 3.1
     error = stats.t.ppf(0.975, REPLICAS - 1) * 0.5
     beyond = result("nvt.temperature", 0.02 + t * 0.5, error, 0.02, "fail")
-    assert chance(beyond, REPLICAS) == pytest.approx(stats.t.sf(t, REPLICAS - 1), rel=1e-12)
+    assert chance(JudgedCheck.of(beyond), REPLICAS) == pytest.approx(stats.t.sf(t, REPLICAS - 1), rel=1e-12)
     below = result("structure.mirror", -t * 0.5, error, 0.0, "fail")
-    assert chance(below, REPLICAS) == pytest.approx(stats.t.sf(t, REPLICAS - 1), rel=1e-12)
+    assert chance(JudgedCheck.of(below), REPLICAS) == pytest.approx(stats.t.sf(t, REPLICAS - 1), rel=1e-12)
     measures = [
         {"value": 0.2, "error": 0.1, "limit": 0.3, "direction": "at most"},
         {"value": 0.9 - t * 0.5, "error": error, "limit": 0.9, "direction": "at least"},
     ]
     both = result("structure.contacts", 0.2, 0.1, 0.3, "fail", measures=measures)
-    assert chance(both, REPLICAS) == pytest.approx(2 * stats.t.sf(t, REPLICAS - 1), rel=1e-12)
-    assert chance(result("stability.survival", 0.5, 0.0, 1.0, "fail"), REPLICAS) is None
-    assert chance(result("nve.drift", 3.0, 0.1, 1.0, "fail", by_own_rule=True), REPLICAS) is None
-    assert chance(result("structure.q", 3.0, None, 1.0, "inconclusive"), REPLICAS) == 1.0
+    assert chance(JudgedCheck.of(both), REPLICAS) == pytest.approx(2 * stats.t.sf(t, REPLICAS - 1), rel=1e-12)
+    assert chance(JudgedCheck.of(result("stability.survival", 0.5, 0.0, 1.0, "fail")), REPLICAS) is None
+    assert chance(JudgedCheck.of(result("nve.drift", 3.0, 0.1, 1.0, "fail", by_own_rule=True)), REPLICAS) is None
+    assert chance(JudgedCheck.of(result("structure.q", 3.0, None, 1.0, "inconclusive")), REPLICAS) == 1.0
 
 
 def test_a_fail_by_little_among_many_checks_is_taken_back_and_a_clear_one_is_not():
