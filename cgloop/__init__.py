@@ -1,3 +1,8 @@
 """Train a coarse-grained protein force field, and let LAMMPS decide whether it may be deployed."""
 
+from cgloop import jax_environment as _jax_environment
+
 __version__ = "0.1.0"
+
+# Before any module of the package can import JAX.
+_jax_environment.REPLACED.update(_jax_environment.prepare())

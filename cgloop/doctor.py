@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cgloop
+from cgloop import jax_environment
 from cgloop.errors import UserError
 from cgloop.executors.machine import usable_cores
 
@@ -22,6 +23,7 @@ def examine() -> str:
         "disk": _disk,
         "HDF5 locks": _hdf5_locks,
         "JAX": _jax,
+        "settings": _jax_settings,
         "LAMMPS": _lammps,
         "MPI": _mpi,
         "SLURM": _slurm,
@@ -109,11 +111,20 @@ def _jax() -> str:
     import jax
     import jax.numpy as jnp
 
+    from cgloop.model.compiler_check import require_right_sums
+
     # A device that is listed but cannot compute is worse than none: use it.
     total = float(jnp.arange(1000.0).sum())
     if total != 499500.0:
         raise RuntimeError(f"the sum of 0..999 came out as {total}")
+    require_right_sums()
     return f"{jax.__version__}, devices: {', '.join(str(device) for device in jax.devices())}"
+
+
+def _jax_settings() -> str:
+    """Return the variables that JAX and XLA read, with a warning for each that may change numbers."""
+    shown = ", ".join(f"{name}={value}" for name, value in jax_environment.recorded().items())
+    return "; ".join([shown, *jax_environment.environment_warnings()])
 
 
 def _lammps() -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import cgloop
 from cgloop.config import Config
+from cgloop.config.neutral import is_neutral, without_neutral
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.launch import tasks_of_job
 from cgloop.feedback.plan import Plan, read_plan
@@ -125,13 +126,18 @@ def _train_settings(config: Config) -> dict[str, Any]:
     # the contents count.
     for name in ("checkpoint_every_s", "memory_MB", "tracking", "start"):
         settings["train"].pop(name)
-    # What was trained before there were these keys is not trained again.
-    for name, usual in (("network", "allegro"), ("ml_energy_bound_kcal_per_mol", None)):
-        if settings["model"][name] == usual:
-            settings["model"].pop(name)
-    sources = [[source.path.name, source.label, source.weight] for source in config.data.sources]
-    told = {"sources": sources} if any(one[1:] != [None, 1.0] for one in sources) else {}
-    return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures, **told}
+    return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures, **_labels(config)}
+
+
+def _labels(config: Config) -> dict[str, Any]:
+    """Labels and weights of the sources, unless all are neutral: what is read of a source counts in `prep`."""
+    sources = [(source.path.name, source.label, source.weight) for source in config.data.sources]
+    if all(
+        is_neutral("data.sources.label", label) and is_neutral("data.sources.weight", weight)
+        for _, label, weight in sources
+    ):
+        return {}
+    return {"sources": [list(one) for one in sources]}
 
 
 def _feedback_settings(config: Config) -> dict[str, Any]:
@@ -298,7 +304,7 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
     Raises:
         UserError: an earlier stage that it needs is not done, or a source is missing.
     """
-    inputs: dict[str, Any] = {**stage.settings(context.config), "cgloop": cgloop.__version__}
+    inputs: dict[str, Any] = {**without_neutral(stage.settings(context.config)), "cgloop": cgloop.__version__}
     for name in (*stage.needs, *stage.reads_too(context.config)):
         record = read_record(context.folder(name))
         if record is None:
@@ -312,7 +318,8 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
             inputs["previous_cycle"] = {"digest": earlier.result_digest if earlier else None}
     if stage.name == "train" and context.decoys:
         inputs["decoys"] = {path.parent.parent.name: {"digest": _digest_of_decoys(path)} for path in context.decoys}
-        inputs["decoys"]["settings"] = context.config.feedback.decoys.model_dump(mode="json")
+        settings = context.config.feedback.decoys.model_dump(mode="json")
+        inputs["decoys"]["settings"] = without_neutral(settings, "feedback.decoys")
     return inputs
 
 

@@ -16,8 +16,11 @@ from cgloop.console import log_to_file
 from cgloop.errors import UserError
 from cgloop.executors.world import refuse_copies
 from cgloop.interrupt import stop_on_signals
+from cgloop.jax_environment import environment_warnings
 from cgloop.lock import locked
 from cgloop.stages import explained, require_space
+
+log = logging.getLogger("cgloop.cycle")
 
 STAGES = ("prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback")
 """Folders of a cycle, in the order in which they are made."""
@@ -149,6 +152,8 @@ def opened(config: Config, run: RunDirectory, *, take_over: bool = False) -> Ite
         with locked(run.path, take_over=take_over), stop_on_signals(config.run.time_limit_minutes):
             handler = log_to_file(run.log)
             try:
+                for warning in environment_warnings():
+                    log.warning("%s", warning)
                 write_config(config, run.config)
                 yield
             finally:

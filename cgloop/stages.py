@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import cgloop
+from cgloop import jax_environment
 from cgloop.errors import Interrupted, Unfinished, UserError
 
 RECORD = "stage.json"
@@ -42,6 +43,7 @@ class StageRecord:
         inputs_digest, result_digest: sha256 of the inputs, and of the reproducible outputs.
         outputs: sha256 of every file.
         seconds: wall time of the last attempt; `attempts` counts those before it, too.
+        environment: variables that JAX and XLA read; for information, not part of a digest.
     """
 
     stage: str
@@ -56,6 +58,7 @@ class StageRecord:
     seconds: float
     attempts: int = 1
     host: str = field(default_factory=platform.node)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def run_stage(
         on_start(_why(done, given, attempts))
         started, clock = datetime.now(UTC), time.monotonic()
         try:
-            work(partial)
+            with jax_environment.pinned():
+                work(partial)
         except (Interrupted, Unfinished):
             if not resumable:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -136,6 +140,7 @@ def run_stage(
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
             attempts=attempts,
+            environment=jax_environment.recorded(),
         )
         write_json(partial / RECORD, asdict(record))
         replace_folder(partial, folder)

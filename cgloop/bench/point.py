@@ -72,9 +72,11 @@ def _measure(task: PointTask, world: World) -> None:
 
     from cgloop.allocator import keep_memory
     from cgloop.bench.record import accelerators
+    from cgloop.model.compiler_check import require_right_sums
 
     logging.getLogger("cgloop").setLevel(logging.WARNING)
     keep_memory()
+    require_right_sums()
     config = load_config(Path(task.config_file))
     found = (measure_training if task.what == "train" else measure_md)(task, config, world)
     if world.is_primary:

@@ -36,6 +36,7 @@ from cgloop.md.evaluate import ModelEvaluator
 from cgloop.md.noise import Noise
 from cgloop.md.plan import noise_seed, plan_nvt
 from cgloop.md.thermostat import maxwell_velocities
+from cgloop.model.compiler_check import require_right_sums
 from cgloop.model.graph import build_graph
 from cgloop.rundir import RunDirectory, as_plain
 from cgloop.stages import explained
@@ -73,6 +74,7 @@ def profile_run(config: Config, run: RunDirectory, out: Path, steps: int) -> lis
     if outcome.code != ExitCode.PASS:
         raise Interrupted(outcome.lines[-1])
     keep_memory()
+    require_right_sums()
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
         record = start_record(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cgloop.errors import UserError
+from cgloop.jax_environment import environment_for_other_programs
 
 FINISHED = "not in the queue any more"
 """State of a job that SLURM no longer knows."""
@@ -60,7 +61,9 @@ def is_live(state: str) -> bool:
 
 def _call(command: list[str], refusal: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment_for_other_programs()
+        )
     except FileNotFoundError:
         remedy = "run this on a login node of the cluster, or load SLURM first; `--dry-run` only writes the scripts"
         raise UserError(f"no {command[0]} on the path", remedy=remedy) from None

@@ -42,6 +42,7 @@ from cgloop.export.manifest import (
     require_files,
 )
 from cgloop.export.stablehlo import ARGUMENTS, RESULTS, SIZES, export_model, readable_texts, signature
+from cgloop.model.compiler_check import require_right_sums
 from cgloop.model.graph import Graph
 from cgloop.model.hybrid import Model, Params, flatten_params, model_from_json, model_to_json, unflatten_params
 from cgloop.model.networks import NETWORKS, name_of
@@ -250,8 +251,9 @@ def read_model(path: Path, manifest: Mapping[str, Any]) -> tuple[Model, Params]:
     """Model and parameters that a bundle of any schema version was made from; its module is not read.
 
     Raises:
-        UserError: they cannot be read.
+        UserError: they cannot be read, or sums are wrong on this machine.
     """
+    require_right_sums()
     try:
         return model_from_json(manifest["model"]), unflatten_params(load_file(path / PARAMS))
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
@@ -266,8 +268,9 @@ def read_trained(folder: Path) -> tuple[Model, Params]:
     """Model and parameters that a training left in a folder (model.json, params.safetensors).
 
     Raises:
-        UserError: they are not there or cannot be read.
+        UserError: they are not there or cannot be read, or sums are wrong on this machine.
     """
+    require_right_sums()
     try:
         model = model_from_json(json.loads((folder / "model.json").read_text(encoding="utf-8")))
         return model, unflatten_params(load_file(folder / PARAMS))

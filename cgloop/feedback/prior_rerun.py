@@ -12,6 +12,7 @@ import numpy as np
 
 from cgloop.feedback.crash import Crash
 from cgloop.feedback.words import duration, number
+from cgloop.model.compiler_check import require_right_sums
 from cgloop.model.graph import Graph, build_graph
 from cgloop.model.hybrid import Model, prior_forces
 from cgloop.priors.tables import read_prior
@@ -35,7 +36,8 @@ class PriorAlone:
 
     @classmethod
     def read(cls, priors_yaml: Path, cutoff_A: float) -> "PriorAlone":
-        """Raises UserError if the file cannot be read."""
+        """Read the fitted prior. Raises UserError if it cannot be read, or sums are wrong on this machine."""
+        require_right_sums()
         forms, prior = read_prior(priors_yaml)
         model = Model(spec=None, energy="prior-only", cutoff_A=cutoff_A, forms=forms)
         single = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), prior)

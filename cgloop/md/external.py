@@ -24,6 +24,7 @@ import numpy as np
 
 from cgloop.errors import UserError
 from cgloop.interrupt import stop_requested
+from cgloop.jax_environment import environment_for_other_programs
 from cgloop.md import leash
 from cgloop.md.external_dump import Dense, first_violation, read_dense
 from cgloop.md.external_log import Log, read_log, reason_of
@@ -187,6 +188,7 @@ def execute(
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", leash.__file__, *arguments],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env=environment_for_other_programs(),
         )  # fmt: skip
         try:
             while process.poll() is None:

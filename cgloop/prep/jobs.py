@@ -15,6 +15,7 @@ from typing import Any
 
 import cgloop
 from cgloop.config.data import DataConfig, SourceConfig
+from cgloop.config.neutral import without_neutral
 from cgloop.data.sources import describe_source
 from cgloop.data.splits import part_of
 from cgloop.errors import UserError
@@ -66,7 +67,7 @@ def make_jobs(sources: Sequence[SourceConfig], config: DataConfig, folder: Path)
         together.setdefault(name, []).append(source)
     groups = [tuple(group) for group in together.values()]
     # Named by what they work on, so that finished jobs are found again when the list of sources has changed.
-    keys = [digest_of([source.read_from for source in group])[:16] for group in groups]
+    keys = [digest_of([_neutral_source(source.read_from) for source in group])[:16] for group in groups]
     names = [f"{key}-{keys[:index].count(key)}" for index, key in enumerate(keys)]
     return [Job(group, config, folder / name, len(groups) == 1) for group, name in zip(groups, names, strict=True)]
 
@@ -106,8 +107,13 @@ def _inputs(job: Job) -> dict[str, Any]:
     if job.config.split.by == "protein":
         # Of the division of proteins a job depends only on the part of its own, which is compared by itself.
         settings["split"] = {key: settings["split"][key] for key in ("by", "min_frames")}
-    sources = [describe_source(source) for source in job.sources]
-    return {"settings": settings, "sources": sources, "cgloop": cgloop.__version__}
+    sources = [_neutral_source(describe_source(source)) for source in job.sources]
+    return {"settings": without_neutral(settings, "data"), "sources": sources, "cgloop": cgloop.__version__}
+
+
+def _neutral_source(source: dict[str, Any]) -> dict[str, Any]:
+    """A source as it enters digests."""
+    return without_neutral(source, "data.sources")
 
 
 def _find_done(job: Job, inputs: dict[str, Any]) -> JobResult | None:

@@ -12,6 +12,7 @@ from cgloop.config.priors import PriorsConfig
 from cgloop.data.dataset import DatasetReader
 from cgloop.data.noise import explained_share, pooled_noise
 from cgloop.interrupt import check_stop
+from cgloop.model.compiler_check import require_right_sums
 from cgloop.model.terms import PriorForms, PriorParams
 from cgloop.priors.curves import curves
 from cgloop.priors.forms import forms_of
@@ -37,8 +38,9 @@ def fit_stage(dataset_dir: Path, config: Config, out: Path) -> PriorParams:
         out: existing folder; gets `priors.yaml`, `curves.json` and `summary.json`.
 
     Raises:
-        UserError: a damaged data set, or too few frames.
+        UserError: a damaged data set, too few frames, or sums that are wrong on this machine.
     """
+    require_right_sums()
     reader = DatasetReader.open(dataset_dir)
     temperature_K, cutoff_A = config.data.temperature_K, config.model.cutoff_A
     temperatures = _temperatures(reader, config.priors, temperature_K)

@@ -13,6 +13,7 @@ import jax
 from cgloop.allocator import keep_memory
 from cgloop.config.root import Config
 from cgloop.executors.world import World
+from cgloop.model.compiler_check import require_right_sums
 from cgloop.train.ensemble import lane_devices, train_in_lanes, train_members
 from cgloop.train.files import Place
 from cgloop.train.phases import Member, run_phases
@@ -56,7 +57,8 @@ def train_stage(
         What summary.json says.
 
     Raises:
-        UserError: no frames to train on, or parameters to start from that do not fit, or a training that diverges.
+        UserError: no frames to train on, or parameters to start from that do not fit, a training that diverges,
+            or sums that are wrong on this machine.
         Interrupted: stopped on request; a checkpoint is in `out/checkpoints`.
     """
     start = time.monotonic()
@@ -65,6 +67,7 @@ def train_stage(
         from cgloop.train.chemtrain_engine import require_chemtrain
 
         require_chemtrain()
+    require_right_sums()
     world = World(jax.process_index(), jax.process_count(), tuple(jax.local_devices()))
     place = Place(out / FRAMES, config.train.memory_MB, world)
     task = prepare_task(config, dataset_dir, priors_yaml, init_params, place, decoys)

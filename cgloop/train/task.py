@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 
+import cgloop
+from cgloop.config.neutral import is_neutral, without_neutral
 from cgloop.config.root import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.data.decoys import Decoys
@@ -182,16 +184,23 @@ def prepare_task(
         params, space = _earlier(model, params, space, start)
     inputs = {
         "model": model_to_json(model),
-        "train": config.train.model_dump(exclude={"checkpoint_every_s", "start", "tracking", "memory_MB"}),
+        "train": without_neutral(
+            config.train.model_dump(exclude={"checkpoint_every_s", "start", "tracking", "memory_MB"}), "train"
+        ),
         "seed": config.run.seed,
         "dataset": reader.manifest,
         "priors": digest_file(priors_yaml),
         "start": digest_file(start) if start else None,
+        # Another version may compute other numbers: its checkpoints are not continued.
+        "cgloop": cgloop.__version__,
     }
-    if any(source.weight != 1.0 for source in config.data.sources):
+    if not all(is_neutral("data.sources.weight", source.weight) for source in config.data.sources):
         inputs["sources"] = [source.weight for source in config.data.sources]
     if chosen:
-        inputs["decoys"] = [*map(digest_file, decoys), config.feedback.decoys.model_dump()]
+        inputs["decoys"] = [
+            *map(digest_file, decoys),
+            without_neutral(config.feedback.decoys.model_dump(), "feedback.decoys"),
+        ]
     by_source = None
     if tells_sources_apart(config.data):
         by_source = [labels_and_weights(frames, config.data, reader.manifest) for frames in (training, sets.all()[-1])]

@@ -8,7 +8,7 @@ import pytest
 
 # From the ground up; a module may import from its own floor's room and from floors before it.
 FLOORS = [
-    {"errors", "units", "residues", "checks", "wording", "allocator"},
+    {"errors", "units", "residues", "checks", "wording", "allocator", "jax_environment"},
     {"cautions"},
     {"config", "interrupt", "progress", "console"},
     {"executors"},

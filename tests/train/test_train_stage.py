@@ -168,6 +168,17 @@ def test_killed_anywhere_it_goes_on_to_the_same_end(inputs, tmp_path, repository
     assert results(killed) == results(straight)
 
 
+def test_settings_of_jax_in_the_environment_change_no_number(inputs, done, repository, tmp_path):
+    """They are no part of the digests: without the pins, the parameters of this training come out as others."""
+    out = tmp_path / "train"
+    out.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    environment |= {"JAX_ENABLE_X64": "1", "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16"}
+    command = [sys.executable, "-c", SCRIPT, configure().model_dump_json(by_alias=True), *map(str, inputs), str(out)]
+    subprocess.run(command, env=environment, check=True)
+    assert results(out) == results(done[0])
+
+
 def _newest(folder: Path) -> int:
     return max(
         (int(p.stem.split("_")[1]) for p in (folder / "checkpoints").glob("checkpoint_*.safetensors")), default=0
