@@ -1,5 +1,6 @@
 """Energies and forces of a trained model on any frames, written to HDF5 block by block."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -14,13 +15,16 @@ import numpy as np
 from cgloop.assess.stored import Stored, find_model
 from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
 from cgloop.data.inspect import find_dataset
+from cgloop.data.universes import READ_ERRORS, cell_of, images_of
 from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.model.hybrid import energy_and_forces
 from cgloop.model.names import TERM_NAMES
 from cgloop.prep.mapping import Beads, map_to_ca
-from cgloop.prep.trajectory import CHECK, atoms_of, whole
+from cgloop.prep.trajectory import CHECK, atoms_of
 from cgloop.train.loader import FrameSet, Shape
+
+log = logging.getLogger("cgloop.assess")
 
 BATCH = 64
 BLOCK = 1024
@@ -163,24 +167,33 @@ def _trajectory_blocks(path: Path, topology: Path, selection: str) -> Iterator[P
             universe = MDAnalysis.Universe(str(topology), str(path))
             selected = universe.select_atoms(selection)
             n_frames = len(universe.trajectory)
-        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AttributeError) as error:
+        except READ_ERRORS as error:
             said = " ".join(str(error).split())
             raise UserError(f"MDAnalysis cannot read it: {said}", where=path, remedy=CHECK) from None
         if not len(selected):
             raise UserError(f"`{selection}` selects no atom", where=topology, remedy="give another `--selection`")
-        beads = map_to_ca(atoms_of(selected), topology)
+        images = images_of(selected, topology, path)
+        if images.finding.note:
+            log.warning("%s: %s", path.name, images.finding.note)
+        beads, unwrapper, moved = map_to_ca(atoms_of(selected, images), topology), images.unwrapper(), 0
         for start in range(0, n_frames, BLOCK):
-            numbers = range(start, min(start + BLOCK, n_frames))
-            yield _block(path.stem, beads, [_positions(universe, selected, number) for number in numbers], start)
+            atoms, cells = _read(universe, selected, range(start, min(start + BLOCK, n_frames)))
+            moved += int(images.join(atoms, cells, unwrapper).sum())
+            yield _block(path.stem, beads, atoms[:, beads.atom], start)
+        if moved:
+            log.info("%s: periodic images of atoms changed in %d of %d frames", path.name, moved, n_frames)
 
 
-def _positions(universe: Any, selected: Any, frame: int) -> np.ndarray:
-    step = universe.trajectory[frame]
-    return whole(selected.positions, step.triclinic_dimensions)
+def _read(universe: Any, selected: Any, frames: range) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [F, A, 3] and cells [F, 3, 3] of frames, Å, as they are in the file."""
+    atoms, cells = np.empty((len(frames), len(selected), 3), np.float32), np.empty((len(frames), 3, 3))
+    for row, frame in enumerate(frames):
+        step = universe.trajectory[frame]
+        atoms[row], cells[row] = selected.positions, cell_of(step)
+    return atoms, cells
 
 
-def _block(name: str, beads: Beads, atoms: list[np.ndarray], first: int) -> ProteinData:
-    positions = np.stack(atoms)[:, beads.atom].astype(np.float32)
+def _block(name: str, beads: Beads, positions: np.ndarray, first: int) -> ProteinData:
     n = len(positions)
     return ProteinData(
         name=name,

@@ -78,7 +78,7 @@ def read_beside(folder: Path, name: str) -> dict[str, Any]:
 
 def _quarantine_table(folder: Path) -> dict[str, dict[str, Any]]:
     proteins = read_beside(folder, "quarantine.json").get("proteins", {})
-    kept = ("frames_read", "frames_kept", "reasons")
+    kept = ("frames_read", "frames_kept", "frames_moved", "reasons")
     return {name: {key: entry[key] for key in kept if key in entry} for name, entry in sorted(proteins.items())}
 
 

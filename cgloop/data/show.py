@@ -27,6 +27,7 @@ def info_text(facts: dict[str, Any]) -> str:
         "",
         *_residue_table(facts["residues"]),
         *_quarantine_lines(facts["quarantine"]),
+        *_image_lines(facts["quarantine"]),
     ]
     lines += [f"excluded: {one['source']}: {one['reason']}" for one in facts["excluded_files"]]
     return "\n".join(lines)
@@ -87,6 +88,15 @@ def _quarantine_lines(quarantine: dict[str, dict[str, Any]]) -> list[str]:
         for name, one in list(hit.items())[:MOST_ROWS]
     ]  # fmt: skip
     return ["", *table(("set aside", "read", "kept", "why"), rows)]
+
+
+def _image_lines(quarantine: dict[str, dict[str, Any]]) -> list[str]:
+    """Proteins of which `prep` moved atoms to other periodic images."""
+    return [
+        f"{name}: periodic images of atoms changed in {one['frames_moved']} of {one['frames_read']} frames"
+        for name, one in quarantine.items()
+        if one.get("frames_moved")
+    ][:MOST_ROWS]
 
 
 def check_text(findings: Sequence[Finding]) -> str:

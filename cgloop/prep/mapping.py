@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cgloop.data.periodic import Molecules
 from cgloop.errors import UserError
 from cgloop.residues import TYPE_ID, parent_name
 
@@ -103,6 +104,17 @@ def parse_pdb(text: str, where: str | Path) -> list[Atom]:
         except (ValueError, IndexError):
             raise UserError(f"line {number} of the PDB text is not an atom: `{line.rstrip()}`", where=where) from None
     return atoms
+
+
+def molecules_of(atoms: list[Atom]) -> Molecules:
+    """Return what periodic images depend on: chains, residues and positions of the PDB text."""
+    chains = {name: number for number, name in enumerate(dict.fromkeys(atom.chain for atom in atoms))}
+    starts = [True, *(a.residue != b.residue for a, b in pairwise(atoms))]
+    return Molecules(
+        chain=np.array([chains[atom.chain] for atom in atoms]),
+        residue=np.cumsum(starts),
+        positions=np.array([atom.position for atom in atoms]),
+    )
 
 
 def map_to_ca(atoms: list[Atom], where: str | Path) -> Beads:

@@ -1,25 +1,31 @@
 """Reading all-atom trajectories in the mdCATH layout, a block of frames at a time.
 
-The layout: one group per protein with the PDB text of its atoms, and below it `<temperature>/<replica>/coords` (Å) and
-`…/forces` (kcal/mol/Å). Unit attributes are not relied on. Replicas may differ in length or be empty, and temperature
-groups may be called `320` or `sims320K`.
+The layout: one group per protein with the PDB text of its atoms, and below it `<temperature>/<replica>/coords` (Å),
+`…/forces` (kcal/mol/Å) and `…/box` (nm, of the first frame; the volume is constant). Unit attributes are not relied on.
+Replicas may differ in length or be empty, and temperature groups may be called `320` or `sims320K`.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from cgloop.data.cells import plausible_cell
+from cgloop.data.periodic import Molecules, Unwrapper
 from cgloop.errors import UserError
-from cgloop.prep.mapping import Atom, parse_pdb
+from cgloop.prep.mapping import Atom, molecules_of, parse_pdb
 from cgloop.prep.reference import ALL_FRAMES, Block, Frames
 
 BLOCK_BYTES = 32 * 1024 * 1024
 """Largest size of a block of coordinates in memory; the same again for forces."""
+
+NM = 10.0
+"""Å in a nanometer."""
 
 FETCH_AGAIN = "fetch it again, or leave it out of `data.sources`"
 
@@ -35,6 +41,7 @@ class MdcathTrajectory:
     temperature_K: float
     replica: int
     n_frames: int
+    molecules: Molecules = field(repr=False)
 
     @property
     def where(self) -> str:
@@ -45,18 +52,41 @@ class MdcathTrajectory:
         return self.temperature_K, self.replica
 
     def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
-        """The wanted frames, in order, in blocks of bounded size.
+        """Yield the wanted frames in order, in blocks of bounded size.
 
         Raises:
             UserError: the file is damaged here.
         """
         coords, forces = self.group["coords"], self.group["forces"]
+        unwrapper = Unwrapper(self._in_cell)
         for wanted in _block_ranges(coords, frames.of(self.n_frames)):
-            yield Block(
-                source_frame=np.array(wanted),
-                positions=self._read(coords, wanted),
-                forces=self._read(forces, wanted),
-            )
+            positions = self._read(coords, wanted)
+            moved = unwrapper(positions, self._in_cell.cell)
+            yield Block(np.array(wanted), positions, self._read(forces, wanted), moved)
+
+    @cached_property
+    def _in_cell(self) -> Molecules:
+        """The molecules with the vectors of the periodic cell; zeros where the file gives none that can be one."""
+        return replace(self.molecules, cell=np.zeros((3, 3)) if self.doubt_of_cell else self._box)
+
+    @property
+    def doubt_of_cell(self) -> str:
+        """Why the `box` of the file is not taken for a periodic cell; empty where it is one, or where there is none."""
+        vectors = self._box
+        if not vectors.any():
+            return ""
+        if not plausible_cell(vectors):
+            return "its `box` cannot be the cell of a simulation: taken as not periodic"
+        inverse = np.linalg.inv(vectors)
+        chains = np.unique(self.molecules.chain)
+        if max(np.ptp(self.molecules.positions[self.molecules.chain == c] @ inverse, axis=0).max() for c in chains) > 1:
+            return "its `box` is smaller than a chain: taken as not periodic"
+        return ""
+
+    @property
+    def _box(self) -> np.ndarray:
+        box = np.asarray(self.group["box"], float) if "box" in self.group else np.zeros((3, 3))
+        return NM * box if box.shape == (3, 3) else np.zeros((3, 3))
 
     def _read(self, dataset: h5py.Dataset, wanted: range) -> np.ndarray:
         try:
@@ -179,7 +209,7 @@ class MdcathFile:
         return atoms
 
     def _find_trajectories(self) -> list[MdcathTrajectory]:
-        found = []
+        found, molecules = [], molecules_of(self.atoms)
         for name, group in self._group.items():
             match = _TEMPERATURE.fullmatch(name)
             if not isinstance(group, h5py.Group) or match is None:
@@ -188,7 +218,10 @@ class MdcathFile:
                 if isinstance(item, h5py.Group) and replica.isdigit():
                     n_frames = self._count_frames(item)
                     if n_frames:
-                        found.append(MdcathTrajectory(self.path, item, float(match[1]), int(replica), n_frames))
+                        one = MdcathTrajectory(self.path, item, float(match[1]), int(replica), n_frames, molecules)
+                        found.append(one)
+                        if one.doubt_of_cell:
+                            self.notes.append(f"{name}/{replica}: {one.doubt_of_cell}")
                     else:
                         self.notes.append(f"{name}/{replica} has no frames")
         return sorted(found, key=lambda t: (t.temperature_K, t.replica))

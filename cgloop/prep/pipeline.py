@@ -160,5 +160,7 @@ def _tell(protein: ProteinResult, *, quiet: bool) -> None:
     log.log(level, "%s: %d beads, %d of %d frames kept", protein.name, protein.quarantine["beads"], kept, read)
     if kept < read:
         log.warning("%s: %d frames quarantined, see quarantine.json", protein.name, read - kept)
+    if moved := protein.quarantine["frames_moved"]:
+        log.log(level, "%s: periodic images of atoms changed in %d of %d frames", protein.name, moved, read)
     for note in protein.notes:
         log.warning("%s: %s", protein.name, note)

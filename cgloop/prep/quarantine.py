@@ -190,16 +190,20 @@ class TrajectoryRecord:
     Attributes:
         temperature_K, replica: which one.
         source_frame, reason: one entry per frame that was read.
+        frames_moved: frames in which atoms were moved to another periodic image.
     """
 
     temperature_K: float
     replica: int
     source_frame: list[int] = field(default_factory=list)
     reason: list[str] = field(default_factory=list)
+    frames_moved: int = 0
 
-    def add(self, source_frame: np.ndarray, reasons: np.ndarray) -> None:
+    def add(self, source_frame: np.ndarray, reasons: np.ndarray, moved: np.ndarray | None = None) -> None:
+        """Record frames that were read: their numbers, what is wrong with each, and where images were changed."""
         self.source_frame += source_frame.tolist()
         self.reason += reasons.tolist()
+        self.frames_moved += 0 if moved is None else int(moved.sum())
 
     def set_aside(self, good_rows: np.ndarray, reason: str) -> None:
         """Give a reason to frames that were good so far; `good_rows` is bool, one entry per such frame."""
@@ -248,6 +252,7 @@ class TrajectoryRecord:
             "replica": self.replica,
             "frames_read": len(self.reason),
             "frames_kept": len(self.reason) - sum(counts.values()),
+            "frames_moved": self.frames_moved,
             "damaged_tail": len(self.reason) - self.tail_start(),
             "reasons": dict(counts),
             "bad": ranges,
@@ -260,4 +265,9 @@ def table_row(records: Sequence[TrajectoryRecord]) -> dict[str, Any]:
     for record in records:
         counts.update(reason for reason in record.reason if reason != GOOD)
     read = sum(len(record.reason) for record in records)
-    return {"frames_read": read, "frames_kept": read - counts.total(), "reasons": dict(counts)}
+    return {
+        "frames_read": read,
+        "frames_kept": read - counts.total(),
+        "frames_moved": sum(record.frames_moved for record in records),
+        "reasons": dict(counts),
+    }

@@ -36,13 +36,15 @@ class Block:
 
     Attributes:
         source_frame: int [f], indices in the trajectory.
-        positions: [f, A, 3], Å.
-        forces: [f, A, 3], kcal/mol/Å.
+        positions: [f, A, 3], Å, with molecules joined that periodic boundaries had cut.
+        forces: [f, A, 3], kcal/mol/Å; images do not change them.
+        moved: bool [f], frames in which atoms were moved to another image; None: there is none.
     """
 
     source_frame: np.ndarray
     positions: np.ndarray
     forces: np.ndarray
+    moved: np.ndarray | None = None
 
 
 class Trajectory(Protocol):

@@ -159,7 +159,7 @@ class _Job:
             with np.errstate(over="ignore", invalid="ignore"):
                 stored, mapped = maps.project(trajectory, block)
             reasons = screen.look(block.positions, block.forces, positions, stored)
-            record.add(block.source_frame, reasons)
+            record.add(block.source_frame, reasons, block.moved)
             good = reasons == GOOD
             n_good = int(good.sum())
             writer.append(

@@ -1,7 +1,8 @@
 """Reading any trajectory that MDAnalysis reads with positions and forces.
 
 MDAnalysis converts every format it knows the units of to Å and kJ/mol/Å; a format whose unit of force it does not
-declare is refused, not guessed. Temperature and replica are not in such files: the config gives them.
+declare is refused, not guessed. Temperature and replica are not in such files: the config gives them. Molecules that
+periodic boundaries have cut are joined (`cgloop/data/periodic.py`).
 """
 
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cgloop.config.data import SourceConfig
+from cgloop.data.universes import READ_ERRORS, Images, cell_of, images_of
 from cgloop.errors import UserError
 from cgloop.prep.mapping import Atom
 from cgloop.prep.reference import ALL_FRAMES, Block, Frames
@@ -34,6 +36,7 @@ class MdaTrajectory:
     selected: Any
     temperature_K: float
     replica: int
+    images: Images
 
     @property
     def n_frames(self) -> int:
@@ -48,25 +51,26 @@ class MdaTrajectory:
         return self.temperature_K, self.replica
 
     def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
-        """The wanted frames, in order, in blocks of bounded size.
+        """Yield the wanted frames in order, in blocks of bounded size.
 
         Raises:
             UserError: the file is damaged here, or a frame has no forces.
         """
-        wanted = frames.of(self.n_frames)
+        wanted, unwrapper = frames.of(self.n_frames), self.images.unwrapper()
         size = max(1, BLOCK_BYTES // (12 * len(self.selected)))
         for first in range(0, len(wanted), size):
             part = wanted[first : first + size]
             positions = np.empty((len(part), len(self.selected), 3), np.float32)
-            forces = np.empty_like(positions)
+            forces, cells = np.empty_like(positions), np.empty((len(part), 3, 3))
             for row, frame in enumerate(part):
-                self._read(frame, positions[row], forces[row])
-            yield Block(np.array(part), positions, forces)
+                cells[row] = self._read(frame, positions[row], forces[row])
+            yield Block(np.array(part), positions, forces, self.images.join(positions, cells, unwrapper))
 
-    def _read(self, frame: int, positions: np.ndarray, forces: np.ndarray) -> None:
+    def _read(self, frame: int, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
+        """Read one frame into arrays as it is in the file; returns its cell."""
         try:
             step = self.universe.trajectory[frame]
-        except (OSError, EOFError, ValueError, RuntimeError, IndexError) as error:
+        except READ_ERRORS as error:
             raise UserError(f"frame {frame} cannot be read: {_line(error)}", where=self.file, remedy=CHECK) from None
         if not step.has_forces:
             raise UserError(
@@ -74,33 +78,9 @@ class MdaTrajectory:
                 where=self.file,
                 remedy="force matching needs forces; write them as often as positions",
             )
-        positions[:] = whole(self.selected.positions, step.triclinic_dimensions)
+        positions[:] = self.selected.positions
         forces[:] = self.selected.forces * KCAL_PER_KJ
-
-
-def whole(positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-    """A protein that periodic boundaries have cut, put together again.
-
-    Atoms that follow each other in a file are near each other: each is moved by whole box vectors next to the one
-    before it. Chains end up at the nearest image of each other's ends.
-
-    Args:
-        positions: [A, 3], Å.
-        box: rows are the box vectors, Å; None or zeros where there is no box.
-
-    Returns:
-        float64 [A, 3]; the first atom stays.
-    """
-    positions = positions.astype(np.float64)
-    if box is None or not np.linalg.det(box) > 0 or not np.isfinite(positions).all():
-        return positions
-    # Whole numbers of box vectors, so that no rounding adds up along the chain. From the last vector to the first, as
-    # each of a triclinic box reaches into the directions of those before it.
-    shifted = positions.copy()
-    for vector, axis in ((2, 2), (1, 1), (0, 0)):
-        steps = np.round(np.diff(shifted[:, axis]) / box[vector, axis])
-        shifted -= np.concatenate([[0.0], np.cumsum(steps)])[:, None] * box[vector]
-    return shifted
+        return cell_of(step)
 
 
 class MdaReference:
@@ -128,7 +108,8 @@ class MdaReference:
         except BaseException:
             self.close()
             raise
-        self.atoms = atoms_of(self.trajectories[0].selected)
+        first = self.trajectories[0] if self.trajectories else None
+        self.atoms = atoms_of(first.selected, first.images) if first else []
 
     def _accept(self, opened: MdaTrajectory, source: SourceConfig) -> None:
         if opened.n_frames == 0:
@@ -147,6 +128,8 @@ class MdaReference:
                 where=source.path,
                 remedy="give other proteins another `name`",
             )
+        if opened.images.finding.note:
+            self.notes.append(f"{source.path.name}: {opened.images.finding.note}")
         self.trajectories.append(opened)
 
     def __enter__(self) -> "MdaReference":
@@ -178,7 +161,7 @@ def _open(source: SourceConfig, link: Path, temperature_K: float) -> MdaTrajecto
         warnings.simplefilter("ignore")
         try:
             universe = MDAnalysis.Universe(str(source.topology), str(link))
-        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AttributeError) as error:
+        except READ_ERRORS as error:
             raise UserError(f"MDAnalysis cannot read it: {_line(error)}", where=source.path, remedy=CHECK) from None
         try:
             selected = universe.select_atoms(source.selection)
@@ -187,7 +170,8 @@ def _open(source: SourceConfig, link: Path, temperature_K: float) -> MdaTrajecto
     if not len(selected):
         raise UserError(f"`selection: {source.selection}` selects no atom", where=source.topology)
     _require_forces(universe, source)
-    return MdaTrajectory(source.path, universe, selected, temperature_K, source.replica)
+    images = images_of(selected, source.topology or source.path, source.path)
+    return MdaTrajectory(source.path, universe, selected, temperature_K, source.replica, images)
 
 
 def _require_forces(universe: Any, source: SourceConfig) -> None:
@@ -204,9 +188,10 @@ def _require_forces(universe: Any, source: SourceConfig) -> None:
             )  # fmt: skip
 
 
-def atoms_of(selected: Any) -> list[Atom]:
-    """Atoms of a selection of MDAnalysis, as of a PDB text."""
-    positions = whole(selected.positions, selected.universe.trajectory.ts.triclinic_dimensions)
+def atoms_of(selected: Any, images: Images) -> list[Atom]:
+    """Return the atoms of a selection as from a PDB text, with the positions of the present frame, joined."""
+    positions = selected.positions[None].astype(float)
+    images.join(positions, cell_of(selected.universe.trajectory.ts), images.unwrapper())
     segments, chains = _labels(selected, "segids"), _labels(selected, "chainIDs")
     insertions, altlocs, elements = (_labels(selected, name) for name in ("icodes", "altLocs", "elements"))
     return [
@@ -222,7 +207,7 @@ def atoms_of(selected: Any) -> list[Atom]:
             element=elements[index].upper(),
             position=(float(x), float(y), float(z)),
         )
-        for index, (x, y, z) in enumerate(positions)
+        for index, (x, y, z) in enumerate(positions[0])
     ]
 
 

@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,12 @@ def validate_trajectories(
             "schema_version": SCHEMA_VERSION,
             "temperature": {"md_K": temperature_K, "model_K": temperature_K, "gated": True},
             "proteins": {
-                reference.name: {"gated": True, "replicas": len(trace.replicas), "reference": reference.description}
+                reference.name: {
+                    "gated": True,
+                    "replicas": len(trace.replicas),
+                    "reference": reference.description,
+                    "periodic_images": [asdict(record) for record in trace.images],
+                }
             },
             "checks": [check.to_json() for check in checks],
             "controls": {
@@ -247,21 +252,23 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging(-1)
     try:
         with stop_on_signals():
-            verdict = _judge(chosen)
+            verdict, images = _judge(chosen)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return ExitCode.BAD_INPUT
     except Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    lines = [*table(verdict), *(f"- {reason}" for reason in verdict["reasons"]), not_judged()]
+    lines = [*table(verdict), *(f"- {line}" for line in [*verdict["reasons"], *images]), not_judged()]
     print("\n".join([*lines, f"{verdict['verdict']}: {verdict['summary']}"]))
     return EXIT_CODES[verdict["verdict"]]
 
 
-def _judge(chosen: argparse.Namespace) -> dict[str, Any]:
+def _judge(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Return the verdict, and a line for every trajectory whose periodic images were changed or are in doubt."""
     settings = settings_from(chosen.settings)
     trace = read_trace(chosen.top, chosen.traj, chosen.selection)
+    images = trace.images
     first = chosen.reference[0]
     if first.is_dir():
         reference = reference_from_dataset(first, trace, chosen.protein, chosen.temperature, settings, chosen.called)
@@ -269,8 +276,10 @@ def _judge(chosen: argparse.Namespace) -> dict[str, Any]:
         if chosen.temperature is None:
             raise UserError("a trajectory does not say its temperature", where=first, remedy="add `--temperature K`")
         frames = read_trace(chosen.reference_top or chosen.top, chosen.reference, chosen.selection)
+        images = [*images, *frames.images]
         reference = reference_from_trajectories(frames, trace, chosen.temperature, settings, first)
-    return validate_trajectories(trace, reference, settings, chosen.out, chosen.require)
+    verdict = validate_trajectories(trace, reference, settings, chosen.out, chosen.require)
+    return verdict, [record.text for record in images if record.text]
 
 
 if __name__ == "__main__":

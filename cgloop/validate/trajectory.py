@@ -1,6 +1,6 @@
 """Reads what MD left: `observables.h5`, DCD trajectories, `topology.pdb`.
 
-With `universe` the only file that imports MDAnalysis. A record that is missing or damaged is no reason to stop: it is
+With `universe` the only file of `validate` that imports MDAnalysis. A record that is missing or damaged is no reason to stop: it is
 noted, and the checks that need it fail.
 """
 

@@ -3,21 +3,22 @@
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cgloop.data.universes import READ_ERRORS, Images, cell_of, chain_names, images_of
 from cgloop.errors import UserError
 from cgloop.residues import TYPE_ID, parent_name
 
 MAX_CA_DISTANCE_A = 4.6
 """CA–CA distance up to which neighbours of a chain are bonded: 3.8 Å trans, 2.9 Å cis, and what a model makes of it."""
 
-READ_ERRORS = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AttributeError)
-"""What MDAnalysis raises at a file that it cannot read."""
+BLOCK = 256
+"""Frames that are joined at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Trace:
         resid: int32 [N].
         native: float32 [N, 3], Å: the topology's coordinates; the first frame where it has none.
         linked: bool [N-1], beads i and i+1 are of one chain and close in `native`.
-        replicas: positions float32 [F, N, 3], Å, a file each.
+        replicas: positions float32 [F, N, 3], Å, a file each, with chains joined that periodic boundaries had cut.
+        images: what was done about periodic boundaries, a file each.
     """
 
     residue_type: np.ndarray
@@ -39,6 +41,32 @@ class Trace:
     native: np.ndarray
     linked: np.ndarray
     replicas: list[np.ndarray]
+    images: list["ImageRecord"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What was done about the periodic boundaries of one trajectory.
+
+    Attributes:
+        file: its name.
+        frames: how many it has.
+        frames_moved: frames in which beads were moved to another periodic image.
+        note: what its cell was taken for, if that needs saying.
+    """
+
+    file: str
+    frames: int
+    frames_moved: int
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """A line for the user; empty where nothing was done and the cell was not in doubt."""
+        moved = f"periodic images of beads changed in {self.frames_moved:,} of {self.frames:,} frames"
+        said = [self.note, moved if self.frames_moved else ""]
+        words = "; ".join(one for one in said if one)
+        return f"{self.file}: {words}" if words else ""
 
 
 def read_trace(topology: Path, trajectories: Sequence[Path], selection: str | None = None) -> Trace:
@@ -55,22 +83,25 @@ def read_trace(topology: Path, trajectories: Sequence[Path], selection: str | No
     """
     native: np.ndarray | None = None
     beads: Any = None
-    replicas = []
+    replicas, records = [], []
     # MDAnalysis keeps an index beside some trajectories: links keep it out of other people's folders.
     with tempfile.TemporaryDirectory(prefix="cgloop-links-") as scratch:
         for number, file in enumerate(trajectories):
             universe = _open(topology, file, Path(scratch) / f"{number}{file.suffix}")
             chosen = _beads(universe, topology, selection)
+            identity = _identity(chosen, topology)
+            frames, images, record = _positions(universe, chosen, topology, file)
             if beads is None:
-                beads, native = _identity(chosen, topology), _own_coordinates(topology, chosen)
-            replicas.append(_positions(universe, chosen, file))
+                beads, native = identity, images.molecules.structure
+            replicas.append(frames)
+            records.append(record)
             universe.trajectory.close()
     if native is None or not np.isfinite(native).all():
         native = replicas[0][0]
     chain, resid, types = beads
     apart = np.linalg.norm(np.diff(native.astype(float), axis=0), axis=1)
     linked = (np.diff(chain) == 0) & (apart < MAX_CA_DISTANCE_A)
-    return Trace(types, chain, resid, native.astype(np.float32), linked, replicas)
+    return Trace(types, chain, resid, native.astype(np.float32), linked, replicas, records)
 
 
 def _open(topology: Path, file: Path, link: Path) -> Any:
@@ -136,59 +167,34 @@ def _identity(beads: Any, topology: Path) -> tuple[np.ndarray, np.ndarray, np.nd
     if (twice := next((b for a, b in pairwise(rows) if a == b), None)) is not None:
         resid = beads.resids[rows.index(twice)]
         raise UserError(f"several beads in residue {resid}", where=topology, remedy="select one atom a residue")
-    segments = [
-        f"{segment}/{chain}"
-        for segment, chain in zip(beads.segids, getattr(beads, "chainIDs", beads.segids), strict=True)
-    ]
+    segments = chain_names(beads)
     known_chains = {name: number for number, name in enumerate(dict.fromkeys(segments))}
     chain = np.array([known_chains[name] for name in segments], np.int16)
     return chain, np.asarray(beads.resids, np.int32), np.array(types, np.int8)
 
 
-def _own_coordinates(topology: Path, beads: Any) -> np.ndarray | None:
-    """The topology's own coordinates of the beads; None where it has none."""
-    import MDAnalysis
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            own = MDAnalysis.Universe(str(topology))
-            return _unwrapped(own.atoms[beads.indices].positions[None], own.trajectory.ts.triclinic_dimensions)[0]
-        except READ_ERRORS:
-            return None
-
-
-def _positions(universe: Any, beads: Any, file: Path) -> np.ndarray:
-    """float32 [F, N, 3], each frame made whole."""
+def _positions(universe: Any, beads: Any, topology: Path, file: Path) -> tuple[np.ndarray, Images, ImageRecord]:
+    """All frames, float32 [F, N, 3], with chains joined, and what was done for it."""
     frames = np.empty((universe.trajectory.n_frames, len(beads), 3), np.float32)
     if not len(frames):
         raise UserError("has no frames", where=file)
-    number = 0
+    number, moved, cells = 0, 0, np.empty((BLOCK, 3, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        images = images_of(beads, topology, file)
+        unwrapper = images.unwrapper()
         try:
             for number, step in enumerate(universe.trajectory):
-                frames[number] = _unwrapped(beads.positions[None], step.triclinic_dimensions)[0]
+                frames[number], cells[number % BLOCK] = beads.positions, cell_of(step)
+                if (number + 1) % BLOCK == 0 or number + 1 == len(frames):
+                    first = number - number % BLOCK
+                    part = frames[first : number + 1]
+                    moved += int(images.join(part, cells[: len(part)], unwrapper).sum())
         except READ_ERRORS as error:
             raise UserError(f"frame {number + 1} cannot be read: {_line(error)}", where=file) from None
     if number + 1 < len(frames):
         raise UserError(f"ends after {number + 1} of {len(frames)} frames", where=file)
-    return frames
-
-
-def _unwrapped(positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-    """Beads [F, N, 3] that periodic boundaries have cut, each moved to the image nearest to the one before it.
-
-    Args:
-        positions: Å.
-        box: rows are the box vectors, Å; None or zeros where there is no box.
-    """
-    x = np.asarray(positions, float)
-    if box is None or not np.linalg.det(box) > 0 or not np.isfinite(x).all():
-        return x
-    steps = np.diff(x, axis=1)
-    steps -= np.round(steps @ np.linalg.inv(box)) @ box
-    return np.concatenate([x[:, :1], x[:, :1] + np.cumsum(steps, axis=1)], axis=1)
+    return frames, images, ImageRecord(file.name, len(frames), moved, images.finding.note)
 
 
 def _line(error: object) -> str:

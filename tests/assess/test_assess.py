@@ -213,6 +213,18 @@ def test_a_trajectory_gives_the_same(run, single, tmp_path):
         np.testing.assert_allclose(file["toy/energy"], energies, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(file["toy/forces"], forces, atol=2e-4)
         assert "temperature" not in file["toy"]
+    # Wrapped into a box, bead by bead, the energies are the same.
+    box = np.ptp(protein.positions, axis=(0, 1)) + 12.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        universe.dimensions = [*box, 90.0, 90.0, 90.0]
+        with MDAnalysis.Writer(str(tmp_path / "cut.dcd"), n) as writer:
+            for positions in protein.positions:
+                universe.atoms.positions = (positions + 0.4 * box) % box
+                writer.write(universe.atoms)
+    infer(run, tmp_path / "cut.dcd", tmp_path / "c.h5", topology=tmp_path / "toy.pdb")
+    with h5py.File(tmp_path / "c.h5") as file:
+        np.testing.assert_allclose(file["cut/energy"], energies, rtol=1e-4, atol=1e-3)
     with pytest.raises(UserError, match="needs its topology"):
         infer(run, tmp_path / "toy.dcd", tmp_path / "b.h5")
     with pytest.raises(UserError, match="MDAnalysis cannot read it"):

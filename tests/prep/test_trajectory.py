@@ -1,12 +1,8 @@
 """Trajectories through MDAnalysis: units, selections, periodic boundaries, damage."""
 
-import warnings
-
-import MDAnalysis
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from mda_files import opened, source, write_trajectory
 from synthetic_mdcath import Residue, build, chain_of, frames_of, write_mdcath
 
 from cgloop.config.data import DataConfig, SourceConfig
@@ -15,27 +11,8 @@ from cgloop.errors import UserError
 from cgloop.prep import trajectory
 from cgloop.prep.pipeline import prepare
 from cgloop.prep.reference import Frames
-from cgloop.prep.trajectory import MdaReference, whole
 
 SPLIT = {"by": "replica", "train": [0], "validation": [1], "test": [2], "min_frames": 5}
-KCAL = 4.184
-
-
-def write_trajectory(path, topology, positions, forces, box=None, water=0):
-    """Write Å and kcal/mol/Å in the units and the format that MDAnalysis has for this suffix."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        universe = MDAnalysis.Universe(str(topology))
-        universe.trajectory.ts.has_forces = forces is not None
-        universe.trajectory.ts.dimensions = box if box is not None else [90, 90, 90, 90, 90, 90]
-        extra = {"lengthunit": "nm", "forceunit": "kJ/(mol*nm)", "timeunit": "ps"} if path.suffix == ".h5md" else {}
-        with MDAnalysis.Writer(str(path), universe.atoms.n_atoms, **extra) as writer:
-            for x, f in zip(positions, forces if forces is not None else positions, strict=True):
-                universe.atoms.positions = np.concatenate([x, np.zeros((water, 3))])
-                if forces is not None:
-                    universe.atoms.forces = np.concatenate([f, np.zeros((water, 3))]) * KCAL
-                writer.write(universe.atoms)
-    return path
 
 
 @pytest.fixture
@@ -48,14 +25,6 @@ def topology(tmp_path, molecule):
     path = tmp_path / "pept.pdb"
     path.write_text(molecule.text)
     return path
-
-
-def source(path, topology, **settings):
-    return SourceConfig(format="mdanalysis", path=path, topology=topology, **settings)
-
-
-def opened(tmp_path, *sources):
-    return MdaReference(sources, "pept", 320.0, tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("suffix", [".trr", ".h5md"])
@@ -143,29 +112,6 @@ def test_chains_and_insertion_codes_come_from_the_topology(tmp_path):
         atoms = reference.atoms
     assert [atoms[i].insertion for i in molecule.ca] == ["", "A", "", ""]
     assert [atoms[i].chain[0] for i in molecule.ca] == ["A", "A", "B", "B"]
-
-
-boxes = st.one_of(
-    st.tuples(*[st.floats(40.0, 90.0)] * 3).map(lambda sides: (*sides, 90.0, 90.0, 90.0)),
-    st.floats(50.0, 90.0).map(lambda a: (a, a, a, 70.52878, 109.4712, 70.52878)),  # truncated octahedron
-    st.floats(50.0, 90.0).map(lambda a: (a, a, a, 60.0, 60.0, 90.0)),  # rhombic dodecahedron
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(box=boxes, seed=st.integers(0, 2**31), n_residues=st.integers(2, 40))
-def test_a_cut_protein_is_made_whole(box, seed, n_residues):
-    from MDAnalysis.lib.mdamath import triclinic_vectors
-
-    molecule = build(chain_of(n_residues))
-    vectors = triclinic_vectors(box).astype(float)
-    random = np.random.default_rng(seed)
-    moved = molecule.positions + random.uniform(-100, 100, 3)
-    cut = moved - np.floor(moved @ np.linalg.inv(vectors)) @ vectors
-    mended = whole(cut, vectors)
-    differences = mended - mended[0] - (moved - moved[0])
-    np.testing.assert_allclose(differences, 0.0, atol=1e-9)
-    np.testing.assert_array_equal(whole(moved, None), moved)
 
 
 def test_wrapped_trajectory_gives_whole_proteins(tmp_path, molecule, topology):

@@ -194,6 +194,47 @@ def test_beads_are_found_in_all_atom_files_and_cut_proteins_made_whole(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.pdb", "all.xtc"]
 
 
+def two_chains(tmp_path):
+    """A dimer of parallel chains in a box with padding: from the end of A to the start of B it is 40 Å."""
+    x = np.stack([3.7 * np.arange(12), 1.2 * (-1.0) ** np.arange(12), np.cos(np.arange(12))], axis=1)
+    trace = np.concatenate([x, x + np.array([0.0, 12.0, 0.0])]) + 12.0
+    rows = [("CA", "GLY", "AB"[i // 12], i % 12 + 1, one) for i, one in enumerate(trace)]
+    return trace, write_pdb(tmp_path / "two.pdb", rows), [62.0, 36.0, 26.0, 90.0, 90.0, 90.0]
+
+
+def test_whole_chains_keep_every_bit_and_cut_ones_are_restored(tmp_path):
+    trace, pdb, box = two_chains(tmp_path)
+    frames = trace + np.random.default_rng(1).normal(0, 0.1, (30, *trace.shape))
+    whole = write_frames(pdb, tmp_path / "whole.dcd", frames, box)
+    wrapped = frames.copy()
+    wrapped[12:] = (wrapped[12:] + 20.0) % np.array(box[:3])
+    cut = write_frames(pdb, tmp_path / "cut.dcd", wrapped, box)
+    found = read_trace(pdb, [whole, cut])
+    np.testing.assert_array_equal(found.replicas[0], frames.astype(np.float32))
+    np.testing.assert_array_equal(found.native, np.round(trace, 3).astype(np.float32))
+    np.testing.assert_allclose(found.replicas[1] - found.replicas[1][:, :1], frames - frames[:, :1], atol=2e-5)
+    assert [one.text for one in found.images] == ["", "cut.dcd: periodic images of beads changed in 18 of 30 frames"]
+
+
+def test_what_was_done_about_images_is_said(work, chain, tmp_path, capsys):
+    root, pdb, _ = work
+    rng = np.random.default_rng(3)
+    frames = np.array(builders.elastic_frames(rng, chain[1], 40)) - chain[1].mean(axis=0) + 20.0
+    box = [40.0, 40.0, 40.0, 90.0, 90.0, 90.0]
+    cut = write_frames(pdb, tmp_path / "cut.dcd", (frames + 20.0) % 40.0, box)
+    bounding = write_frames(pdb, tmp_path / "tiny.dcd", frames, [3.0, 3.0, 3.0, 90.0, 90.0, 90.0])
+    foreign.main(
+        ["--traj", str(cut), str(bounding), "--top", str(pdb), "--reference", str(root / "analytic" / "prep"),
+         "--out", str(tmp_path / "out")]
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "- cut.dcd: periodic images of beads changed in 40 of 40 frames" in printed
+    assert "- tiny.dcd: its cell is 3 Å wide, too little for a simulation: taken as not periodic" in printed
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    (protein,) = metrics["proteins"].values()
+    assert [one["frames_moved"] for one in protein["periodic_images"]] == [40, 0]
+
+
 def test_one_bead_a_residue_needs_no_name(tmp_path):
     x = np.stack([3.8 * np.arange(5.0), np.zeros(5), np.zeros(5)], axis=1)
     pdb = write_pdb(tmp_path / "cg.pdb", [("BB", "GLY", "A", i + 1, row) for i, row in enumerate(x)])

@@ -1,0 +1,393 @@
+"""Periodic images: molecules that a cell has cut are joined, chains are kept together, and all else is left alone.
+
+The one place that moves atoms by cell vectors, for every format. Atoms are NumPy arrays, cells are rows of vectors:
+what reads a file hands them over (`cgloop/data/universes.py` for MDAnalysis). SciPy and MDAnalysis are imported only
+where frames are to be changed.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+BOND_A = 2.5
+"""Atoms of one or of neighboring residues up to this distance count as bonded where the topology lists no bonds."""
+
+LONGEST_LINK_A = 8.0
+"""Distance up to which neighboring residues of a chain, or their nearest atoms, are followed from one to the other.
+Beyond it a chain has a gap, and its parts are placed as chains are."""
+
+GAP_A = 12.0
+"""Atoms that follow each other in a file are nearer than this in a chain without gaps."""
+
+LITTLE_A = 1.0
+"""Change of shape from frame to frame up to which no other image of a chain is tried."""
+
+BETTER = 0.7
+"""Another image has to lower the change of shape to this part of what it is; otherwise what was read is kept."""
+
+FARTHEST_A = 1e6
+"""Coordinates beyond this are damage."""
+
+LANDMARKS = 100
+"""Atoms of a part that its place is judged by, at most."""
+
+_NEIGHBORS = np.array(sorted(product((-1, 0, 1), repeat=3), key=lambda step: sum(map(abs, step))))
+
+
+@dataclass(frozen=True, eq=False)
+class Molecules:
+    """What images depend on, [A] each.
+
+    Attributes:
+        chain: int, a number for each chain.
+        residue: int, a number for each residue, in order of the file.
+        positions: float64 [A, 3], Å, of a structure in which chains lie as they belong.
+        cell: vectors of that structure's cell, [3, 3] Å; zeros where it has none.
+        bonds: int [B, 2], bonds of the topology; may be empty.
+    """
+
+    chain: np.ndarray
+    residue: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+    bonds: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int))
+
+    @cached_property
+    def parts(self) -> "Parts":
+        """Which atoms are connected."""
+        return join_atoms(self)
+
+    @cached_property
+    def structure(self) -> np.ndarray:
+        """The structure [A, 3] with its own molecules joined; as it is where they were not cut."""
+        return joined_structure(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Atoms that are joined by bonds, as trees: each atom follows its parent, and the first of each part none.
+
+    Attributes:
+        part: int [A], a number for each connected part.
+        order: int [A], every atom after its parent, and behind it all that follow it.
+        parent: int [A], in that order; of a first atom itself.
+        end: int [A], in that order, the place behind the last atom that follows this one.
+    """
+
+    part: np.ndarray
+    order: np.ndarray
+    parent: np.ndarray
+    end: np.ndarray
+
+    @property
+    def n_parts(self) -> int:
+        return int(self.part.max(initial=-1)) + 1
+
+    def steps(self, positions: np.ndarray) -> np.ndarray:
+        """Vectors [A, 3] from every atom's parent to the atom, in `order`."""
+        return positions[self.order] - positions[self.parent]
+
+    def shifts(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """Cell vectors to add to every atom, int [A, 3], so that it is next to the one that it is bonded to."""
+        steps = self.steps(positions)
+        turns = np.zeros((len(steps) + 1, 3), int)
+        far = np.flatnonzero((steps**2).sum(axis=1) >= inner_radius(cell) ** 2)
+        if len(far):
+            turns[far] = nearest_image(steps[far], cell)
+            # What follows an atom moves with it, up to the end of its branch.
+            np.subtract.at(turns, self.end[far], turns[far].copy())
+        shifts = np.empty((len(steps), 3), int)
+        shifts[self.order] = np.cumsum(turns, axis=0)[:-1]
+        return shifts
+
+
+def has_cell(cells: np.ndarray) -> np.ndarray:
+    """bool [...], whether vectors [..., 3, 3] span a cell at all: finite, and of a volume above zero."""
+    finite = np.isfinite(cells).all(axis=(-2, -1))
+    return finite & (np.linalg.det(np.where(finite[..., None, None], cells, 0.0)) > 1e-6)
+
+
+def widths(cells: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces of cells, [..., 3] Å."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
+
+
+def inner_radius(cells: np.ndarray) -> np.ndarray:
+    """Length [...] below which every vector is its own nearest image, Å: half the least distance of faces."""
+    return 0.5 * widths(cells).min(axis=-1)
+
+
+def nearest_image(vectors: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Cell vectors, int [M, 3], that make vectors [M, 3] as short as possible."""
+    from MDAnalysis.lib.distances import minimize_vectors
+
+    vectors = np.ascontiguousarray(vectors, float)
+    least = minimize_vectors(vectors, _dimensions(cell))
+    return np.rint((least - vectors) @ np.linalg.inv(cell)).astype(int)
+
+
+def _dimensions(cell: np.ndarray) -> np.ndarray:
+    from MDAnalysis.lib.mdamath import triclinic_box
+
+    return triclinic_box(*cell)
+
+
+class Unwrapper:
+    """Joins the molecules of one trajectory, frame after frame.
+
+    Bonded atoms are put next to each other, within a chain only. Chains, and parts of a chain beyond a gap, are then
+    placed so that the shape of the whole changes least: against the frame before, or in the first frame against the
+    structure. What is in its place keeps its coordinates to the last bit.
+
+    Args:
+        atoms: of the molecules, and the structure.
+    """
+
+    def __init__(self, atoms: Molecules):
+        self._atoms = atoms
+        self._same_chain = np.diff(atoms.chain) == 0
+        self._n_chains = len(np.unique(atoms.chain))
+        self._in_blocks = int((~self._same_chain).sum()) + 1 == self._n_chains
+        steps = np.linalg.norm(np.diff(atoms.positions, axis=0), axis=1)[self._same_chain]
+        self._has_parts = self._n_chains > 1 or steps.max(initial=0.0) > GAP_A
+        self._before: np.ndarray | None = None
+        self._last_shifts = np.zeros((0, 3), int)
+
+    def __call__(self, positions: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Join the molecules of consecutive frames in place.
+
+        Args:
+            positions: [F, A, 3], Å; changed.
+            cells: [F, 3, 3], Å, or [3, 3] for all; without volume where a frame has none.
+
+        Returns:
+            bool [F], frames in which atoms were moved.
+        """
+        cells = np.broadcast_to(cells, (len(positions), 3, 3))
+        moved = np.zeros(len(positions), bool)
+        usable = has_cell(cells)
+        if usable.any():
+            usable &= _sound(positions)
+        if not usable.any():
+            return moved
+        suspects = (
+            self._suspects(positions, cells) if usable.all() else self._suspects(positions[usable], cells[usable])
+        )
+        for row in np.flatnonzero(usable)[suspects]:
+            shifts = self._atoms.parts.shifts(positions[row].astype(float), cells[row])
+            moved[row] = _move(positions[row], shifts, cells[row])
+        # Of one chain without gaps, and never cut so far, the parts need not be found.
+        if (self._has_parts or moved.any() or "parts" in vars(self._atoms)) and self._atoms.parts.n_parts > 1:
+            for row in np.flatnonzero(usable):
+                moved[row] |= self._place(positions[row], cells[row])
+        self._before = positions[np.flatnonzero(usable)[-1]].copy()
+        return moved
+
+    def _suspects(self, positions: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Rows of frames that may be cut: atoms that follow each other in the file lie far apart.
+
+        A cut parts two such atoms, so that frames without such a step need no look at bonds.
+        """
+        if not self._in_blocks:
+            return np.arange(len(positions))
+        steps = np.diff(positions, axis=1)
+        squares = np.einsum("fad,fad->fa", steps, steps)
+        squares[:, ~self._same_chain] = 0.0
+        return np.flatnonzero(squares.max(axis=1, initial=0.0) >= inner_radius(cells) ** 2)
+
+    @cached_property
+    def _landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Some atoms of every part, and their parts; parts in order of size, the largest is number 0."""
+        parts = self._atoms.parts
+        members = [np.flatnonzero(parts.part == number) for number in range(parts.n_parts)]
+        members.sort(key=len, reverse=True)
+        chosen = [rows[:: -(-len(rows) // LANDMARKS)] for rows in members]
+        return np.concatenate(chosen), np.repeat(np.arange(len(chosen)), [len(rows) for rows in chosen])
+
+    @cached_property
+    def _by_size(self) -> np.ndarray:
+        """int [A], numbers of parts in order of size."""
+        rows, numbers = self._landmarks
+        part = self._atoms.parts.part
+        table = np.empty(self._atoms.parts.n_parts, int)
+        table[part[rows]] = numbers
+        return table[part]
+
+    def _place(self, positions: np.ndarray, cell: np.ndarray) -> bool:
+        """Place the parts of one frame, in place; returns whether any was moved."""
+        rows, part = self._landmarks
+        before = self._atoms.structure if self._before is None else self._before
+        shifts = place_parts(positions[rows].astype(float), before[rows].astype(float), part, cell, self._last_shifts)
+        moved = _move(positions, shifts[self._by_size], cell)
+        self._before, self._last_shifts = positions, shifts
+        return moved
+
+
+def _sound(positions: np.ndarray) -> np.ndarray:
+    """bool [F], frames whose positions are numbers, not absurd, and not all the same as in a damaged file."""
+    highest, lowest = positions.max(axis=(1, 2)), positions.min(axis=(1, 2))
+    return (highest < FARTHEST_A) & (lowest > -FARTHEST_A) & (highest > lowest)
+
+
+def _move(positions: np.ndarray, shifts: np.ndarray, cell: np.ndarray) -> bool:
+    """Move atoms by cell vectors, in place; returns whether there was anything to move."""
+    rows = np.flatnonzero(shifts.any(axis=1))
+    positions[rows] = positions[rows].astype(float) + shifts[rows] @ cell
+    return bool(len(rows))
+
+
+def place_parts(
+    found: np.ndarray, before: np.ndarray, part: np.ndarray, cell: np.ndarray, hint: np.ndarray
+) -> np.ndarray:
+    """Cell vectors to add to every part, int [P, 3], so that the shape of the whole changes least; the first stays.
+
+    The change is the RMSD after superposition, in which all that is placed and the part that is being placed weigh the
+    same: the whole may turn and move. Where no image is clearly better, what was read is kept.
+
+    Args:
+        found: atoms of one frame, [M, 3] Å.
+        before: the same in the frame before.
+        part: int [M], sorted.
+        cell: its vectors.
+        hint: what was right in the frame before; may be empty.
+    """
+    n_parts = int(part[-1]) + 1
+    weights = 1.0 / np.bincount(part)[part]
+    trials = [np.zeros((n_parts, 3), int), *([hint] if len(hint) == n_parts and hint.any() else [])]
+    for shifts in trials:
+        if change(found + shifts[part] @ cell, before, weights) < LITTLE_A:
+            return shifts
+    shifts = trials[0].copy()
+    for number in range(1, n_parts):
+        placed, here = part < number, part == number
+        both = placed | here
+        weights = np.where(placed, 1.0 / placed.sum(), 1.0 / here.sum())[both]
+        x = found + shifts[part] @ cell
+        turn, origin, target = superposition(before[placed], x[placed])
+        expected = (before[here].mean(axis=0) - origin) @ turn + target
+        guess = np.rint((expected - x[here].mean(axis=0)) @ np.linalg.inv(cell)).astype(int)
+        candidates = np.concatenate([[[0, 0, 0]], guess + _NEIGHBORS])
+        moved = np.where(here[both, None], (candidates @ cell)[:, None], 0.0) + x[both]
+        changes = change(moved, before[both], weights)
+        best = int(np.argmin(changes))
+        shifts[number] = candidates[best if changes[best] < BETTER * changes[0] else 0]
+    return shifts
+
+
+def superposition(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotation [3, 3] and the two centers, so that (a − center of a) @ rotation + center of b is nearest to b."""
+    centers = a.mean(axis=0), b.mean(axis=0)
+    u, _, v = np.linalg.svd((a - centers[0]).T @ (b - centers[1]))
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
+    return (u * flip) @ v, *centers
+
+
+def change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted RMSD [...] of conformations a [..., M, 3] to b [M, 3] after superposition, Å (Kabsch 1976)."""
+    w = (weights / weights.sum())[:, None]
+    a, b = a - (w * a).sum(axis=-2, keepdims=True), b - (w * b).sum(axis=-2, keepdims=True)
+    covariance = np.swapaxes(w * a, -1, -2) @ b
+    values = np.linalg.svd(covariance, compute_uv=False)
+    values[..., 2] *= np.sign(np.linalg.det(covariance))
+    squares = (w * a**2).sum(axis=(-2, -1)) + (w * b**2).sum() - 2.0 * values.sum(axis=-1)
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def join_atoms(atoms: Molecules) -> Parts:
+    """Connected parts of molecules: along bonds of the topology, and along the shortest distances where it has none.
+
+    A spanning tree of least length holds the bonds of a molecule, because no contact is as short as a bond. Distances
+    count to the nearest image, within a chain, and within a residue or between neighbors.
+    """
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import depth_first_order, minimum_spanning_tree
+
+    n = len(atoms.chain)
+    tree = minimum_spanning_tree(_links(atoms))
+    part = _components(tree)
+    firsts = np.unique(part, return_index=True)[1]
+    # All parts hang on one more node, so that one walk goes through them all.
+    trunk = csr_matrix((np.ones(len(firsts)), (np.full(len(firsts), n), firsts)), shape=(n + 1, n + 1))
+    tree.resize(n + 1, n + 1)
+    order, parent = depth_first_order(tree + trunk, n, directed=False)
+    order, parent = order[1:], np.where(parent == n, np.arange(n + 1), parent)[:n]
+    size, place = np.ones(n, int), np.empty(n, int)
+    place[order] = np.arange(n)
+    for atom in order[::-1]:
+        if parent[atom] != atom:
+            size[parent[atom]] += size[atom]
+    return Parts(part, order, parent[order], np.arange(n) + size[order])
+
+
+def _components(graph: Any) -> np.ndarray:
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def _links(atoms: Molecules) -> Any:
+    """Graph of bonds, and of short distances where bonds do not hold a chain together."""
+    from scipy.sparse import csr_matrix
+
+    n, n_chains = len(atoms.chain), len(np.unique(atoms.chain))
+    pairs = np.asarray(atoms.bonds, int).reshape(-1, 2)
+    pairs = pairs[atoms.chain[pairs[:, 0]] == atoms.chain[pairs[:, 1]]]
+    lengths = np.full(len(pairs), 1e-3)
+    for reach in (0.0, BOND_A, LONGEST_LINK_A):
+        if reach:
+            near, distances = _near(atoms, reach)
+            pairs, lengths = np.concatenate([pairs, near]), np.concatenate([lengths, distances])
+        # Of a pair that is listed twice the first counts: sparse matrices would add the two.
+        keys, first = np.unique(pairs.min(axis=1) * n + pairs.max(axis=1), return_index=True)
+        graph = csr_matrix((lengths[first], (keys // n, keys % n)), shape=(n, n))
+        if len(np.unique(_components(graph))) == n_chains:
+            break
+    return graph
+
+
+def _near(atoms: Molecules, reach_A: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs [M, 2] of atoms of one or of neighboring residues, and their distances [M], Å."""
+    from MDAnalysis.lib.distances import self_capped_distance
+
+    if not np.isfinite(atoms.positions).all():
+        return np.zeros((0, 2), int), np.zeros(0)
+    periodic = bool(has_cell(atoms.cell)) and 2.0 * inner_radius(atoms.cell) > 2.0 * reach_A
+    pairs, distances = self_capped_distance(
+        atoms.positions.astype(np.float32), reach_A, box=_dimensions(atoms.cell) if periodic else None
+    )
+    pairs = np.asarray(pairs, int).reshape(-1, 2)
+    chain, residue = atoms.chain[pairs], atoms.residue[pairs]
+    near = (chain[:, 0] == chain[:, 1]) & (np.abs(residue[:, 0] - residue[:, 1]) <= 1)
+    return pairs[near], np.maximum(distances[near], 1e-2)
+
+
+def joined_structure(atoms: Molecules) -> np.ndarray:
+    """Positions of a structure with its molecules joined, [A, 3]; as they are where nothing was cut.
+
+    Where bonds were cut, images of chains say nothing: each is put where it is in contact with those before.
+    """
+    positions, parts = np.array(atoms.positions, float), atoms.parts
+    if not has_cell(atoms.cell) or not np.isfinite(positions).all():
+        return positions
+    if _move(positions, parts.shifts(positions, atoms.cell), atoms.cell):
+        _bring_together(positions, parts.part, atoms.cell)
+    return positions
+
+
+def _bring_together(positions: np.ndarray, part: np.ndarray, cell: np.ndarray) -> None:
+    from MDAnalysis.lib.distances import distance_array
+
+    placed = np.flatnonzero(part == part[0])
+    for number in dict.fromkeys(part.tolist()):
+        here = np.flatnonzero(part == number)
+        if number == part[0]:
+            continue
+        some, those = here[:: -(-len(here) // 500)], placed[:: -(-len(placed) // 2000)]
+        distances = distance_array(positions[some], positions[those], box=_dimensions(cell))
+        one, other = np.unravel_index(np.argmin(distances), distances.shape)
+        vector = positions[some[one]] - positions[those[other]]
+        positions[here] += nearest_image(vector[None], cell)[0] @ cell
+        placed = np.concatenate([placed, here])
