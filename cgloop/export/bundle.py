@@ -41,12 +41,13 @@ from cgloop.export.manifest import (
     read_manifest,
     require_files,
 )
-from cgloop.export.stablehlo import ARGUMENTS, RESULTS, SIZES, export_model, readable_texts, signature
+from cgloop.export.stablehlo import ARGUMENTS, MEANINGS, RESULTS, SIZES, export_model, readable_texts, signature
 from cgloop.model.compiler_check import require_right_sums
 from cgloop.model.graph import Graph
 from cgloop.model.hybrid import Model, Params, flatten_params, model_from_json, model_to_json, unflatten_params
 from cgloop.model.networks import NETWORKS, name_of
 from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES
+from cgloop.model.topology import UNLINKED
 from cgloop.residues import RESIDUES
 from cgloop.stages import digest_file, write_json
 
@@ -188,9 +189,20 @@ def _describe_module(
         "text": {name: platforms for name, (_, platforms) in texts.items()},
         "sizes": dict(zip(SIZES, ("beads", "replicas", "edges", "bonds", "angles", "dihedrals"), strict=True)),
         "smallest_size": 1,
-        "arguments": {name: {"shape": shape, "dtype": dtype} for name, (shape, dtype) in ARGUMENTS.items()},
-        "results": {name: {"shape": shape, "dtype": dtype} for name, (shape, dtype) in RESULTS.items()},
+        # The file's keys are sorted by name, so that the order needs lists.
+        "argument_order": list(ARGUMENTS),
+        "result_order": list(RESULTS),
+        "arguments": _describe_arrays(ARGUMENTS),
+        "results": _describe_arrays(RESULTS),
+        "unlinked_separation": UNLINKED,
+        "padding": "mask False; any valid index",
         "loads_in": f"jax {jax.__version__} and newer; promised for releases up to 6 months after that one",
+    }
+
+
+def _describe_arrays(arrays: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"shape": shape, "dtype": dtype, "meaning": MEANINGS[name]} for name, (shape, dtype) in arrays.items()
     }
 
 
@@ -228,9 +240,18 @@ def load_bundle(path: Path) -> Bundle:
             where=file,
             remedy=f"pip install 'jax>={needed}', or `cgloop bundle renew {path} NEW_FOLDER`",
         )
+    _require_order(path, manifest["module"])
     keep_memory()
     exported = _read_module(file, platform)
     return Bundle(path, manifest, platform, exported, *read_model(path, manifest))
+
+
+def _require_order(path: Path, module: Mapping[str, Any]) -> None:
+    """Refuse a module that is called in another way. Bundles from before orders were recorded have this one."""
+    for key, arrays in (("argument_order", ARGUMENTS), ("result_order", RESULTS)):
+        if module.get(key, list(arrays)) != list(arrays):
+            kind = "takes its arguments" if arrays is ARGUMENTS else "gives its results"
+            raise UserError(f"its module {kind} in another order than this cgloop", where=path, remedy=EXPORT_AGAIN)
 
 
 def _read_module(file: Path, platform: str) -> export.Exported:

@@ -45,6 +45,29 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
 }
 """Shape and type of each argument of the exported function, in order; behind `positions` the fields of `Graph`."""
 
+MEANINGS: dict[str, str] = {
+    "positions": "positions of beads in angstrom, not wrapped into a periodic cell",
+    "types": "residue type of each bead, `id` of `types`",
+    "bead_mask": "whether the bead is there",
+    "replica": "number of the replica that the bead belongs to; replicas do not interact",
+    "replica_mask": "whether the replica is there",
+    "senders": "bead j of each pair within `cutoff_A`; each pair is listed in both directions",
+    "receivers": "bead i of each pair",
+    "edge_mask": "whether the pair is there",
+    "separation": "|i - j| along a chain where an unbroken chain of bonds joins the two; `unlinked_separation` between "
+    "different chains and across a chain break",
+    "bonds": "beads i, i+1 of each bond",
+    "bond_mask": "whether the bond is there",
+    "angles": "beads i, i+1, i+2 of each angle, whose vertex is the middle one",
+    "angle_mask": "whether the angle is there",
+    "dihedrals": "beads i to i+3 of each dihedral",
+    "dihedral_mask": "whether the dihedral is there",
+    "energies": "energy of each replica, kcal/mol",
+    "forces": "force on each bead, kcal/mol/angstrom",
+    "terms": "energy of each replica by term, kcal/mol, columns in the order of `energy.terms`",
+}
+"""What each argument and result holds, as the manifest says it; names in backquotes are its keys."""
+
 RESULTS: dict[str, tuple[str, str]] = {
     "energies": ("r", "float32"),
     "forces": ("n, 3", "float32"),
