@@ -1,7 +1,7 @@
 """Reads what MD left: `observables.h5`, DCD trajectories, `topology.pdb`.
 
-With `universe` the only file of `validate` that imports MDAnalysis. A record that is missing or damaged is no reason to stop: it is
-noted, and the checks that need it fail.
+With `universe` the only file of `validate` that imports MDAnalysis. A record that is missing or damaged does not stop
+the validation: it is noted, and the checks that need it fail.
 """
 
 import json
