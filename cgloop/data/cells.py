@@ -1,7 +1,7 @@
-"""Whether the cell of a trajectory can be the cell of a simulation, from some of its frames.
+"""Plausibility of the periodic cell of a trajectory, judged from some of its frames.
 
-Files carry cells that are none: the `1 1 1` of a CRYST1 record, the bounding box that a program wrote around the
-molecules, numbers left over from another system. Moving atoms by such vectors would break what is whole.
+Files contain cells that are not those of a simulation: the `1 1 1` of a CRYST1 record, the bounding box of the
+molecules, values of another system. Moving atoms by such vectors would break whole molecules.
 """
 
 from dataclasses import dataclass
@@ -14,26 +14,28 @@ NARROWEST_A = 10.0
 """A periodic simulation of a protein needs more than twice the cutoff of its interactions between opposite faces."""
 
 BREATHING = 0.01
-"""Relative standard deviation of a cell's length up to which a barostat explains it."""
+"""Largest relative standard deviation of a cell length that a barostat causes."""
 
 MIN_FRAMES = 5
-"""Frames from which a length can be seen to follow the molecules."""
+"""Smallest number of frames in which a bounding box can be recognized."""
 
 
 def plausible_cell(cell: np.ndarray) -> bool:
-    """Whether vectors [3, 3] in Å can be the cell of a simulation: wide enough, and oriented as MD programs do (a along
-    x, b in the plane of x and y)."""
+    """Return whether vectors [3, 3] in Å are wide enough for a simulation and oriented as in MD programs.
+
+    That is, a lies along x and b in the xy plane.
+    """
     return bool(has_cell(cell)) and not np.triu(cell, 1).any() and bool(widths(cell).min() >= NARROWEST_A)
 
 
 @dataclass(frozen=True)
 class CellFinding:
-    """What a cell is taken for.
+    """Interpretation of the cell of a trajectory.
 
     Attributes:
-        periodic: atoms may be moved by its vectors.
-        note: what is assumed and why, for the user; empty where there is nothing to say.
-        hopeless: chains are cut, and the cell cannot join them.
+        periodic: whether atoms may be moved by its vectors.
+        note: assumption and reason, for the user; empty for a normal cell or none.
+        hopeless: chains are cut, and the cell cannot be used to make them whole.
     """
 
     periodic: bool
@@ -42,16 +44,16 @@ class CellFinding:
 
 
 def question_cells(positions: np.ndarray, cells: np.ndarray, molecules: Molecules) -> CellFinding:
-    """Judge what the cell of a trajectory is to be taken for.
+    """Decide how to interpret the cell of a trajectory.
 
     Args:
         positions: some frames [F, A, 3], Å, as read, finite.
         cells: their vectors [F, 3, 3], Å; zeros where there is none.
-        molecules: whose positions they are.
+        molecules: the atoms.
     """
     there = has_cell(cells)
     if not there.any():
-        # Zeros stand for no cell; anything else was meant as one.
+        # Zeros mean that there is no cell; anything else is an invalid one.
         if np.isfinite(cells).all() and not cells.any():
             return CellFinding(False)
         return _rejected("its cell has no volume or is not finite", positions, molecules.parts)
@@ -80,18 +82,18 @@ def _rejected(why: str, positions: np.ndarray, parts: Parts) -> CellFinding:
 
 
 def _cut(positions: np.ndarray, parts: Parts) -> bool:
-    """Whether atoms that are bonded lie far apart in most of these frames."""
+    """Return whether bonded atoms lie far apart in most of these frames."""
     longest = [float((parts.steps(x) ** 2).sum(axis=1).max(initial=0.0)) for x in positions.astype(float)]
     return float(np.median(longest)) > LONGEST_LINK_A**2
 
 
 def _extent(fractions: np.ndarray, parts: Parts) -> float:
-    """Largest extent of a part, in parts of the cell's width, from fractional coordinates [A, 3]."""
+    """Return the largest extent of a part in fractional coordinates [A, 3]."""
     return max(float(np.ptp(fractions[parts.part == number], axis=0).max()) for number in range(parts.n_parts))
 
 
 def _follows(joined: np.ndarray, cells: np.ndarray) -> int | None:
-    """The axis along which cells vary as the molecules' extents do, if there is one."""
+    """Return the axis along which the cell length varies with the extent of the molecules, if there is one."""
     if len(joined) < MIN_FRAMES:
         return None
     lengths = np.diagonal(cells, axis1=1, axis2=2)

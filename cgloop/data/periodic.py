@@ -1,8 +1,8 @@
-"""Periodic images: molecules that a cell has cut are joined, chains are kept together, and all else is left alone.
+"""Periodic images: making molecules whole and keeping chains together.
 
-The one place that moves atoms by cell vectors, for every format. Atoms are NumPy arrays, cells are rows of vectors:
-what reads a file hands them over (`cgloop/data/universes.py` for MDAnalysis). SciPy and MDAnalysis are imported only
-where frames are to be changed.
+This is the only module that moves atoms by cell vectors, for every file format. Positions are NumPy arrays, and a cell
+is a matrix whose rows are its vectors. `cgloop/data/universes.py` supplies both for MDAnalysis. SciPy and MDAnalysis
+are imported only where frames have to be changed.
 """
 
 from dataclasses import dataclass, field
@@ -16,35 +16,35 @@ BOND_A = 2.5
 """Atoms of one or of neighboring residues up to this distance count as bonded where the topology lists no bonds."""
 
 LONGEST_LINK_A = 8.0
-"""Distance up to which neighboring residues of a chain, or their nearest atoms, are followed from one to the other.
-Beyond it a chain has a gap, and its parts are placed as chains are."""
+"""Distance up to which neighboring residues of a chain count as connected. A longer step is a gap, and the parts on
+either side of it are placed as separate chains are."""
 
 GAP_A = 12.0
-"""Atoms that follow each other in a file are nearer than this in a chain without gaps."""
+"""Upper bound of the distance between consecutive atoms of a file in a chain without gaps."""
 
 LITTLE_A = 1.0
-"""Change of shape from frame to frame up to which no other image of a chain is tried."""
+"""Change of shape (RMSD) between frames below which no other image of a chain is tried."""
 
 BETTER = 0.7
-"""Another image has to lower the change of shape to this part of what it is; otherwise what was read is kept."""
+"""Largest ratio of the changes of shape, with another image and as read, at which a chain is moved."""
 
 FARTHEST_A = 1e6
-"""Coordinates beyond this are damage."""
+"""Largest coordinate of an undamaged frame."""
 
 LANDMARKS = 100
-"""Atoms of a part that its place is judged by, at most."""
+"""Largest number of atoms of a part that are used to place it."""
 
 _NEIGHBORS = np.array(sorted(product((-1, 0, 1), repeat=3), key=lambda step: sum(map(abs, step))))
 
 
 @dataclass(frozen=True, eq=False)
 class Molecules:
-    """What images depend on, [A] each.
+    """Chains, residues, bonds and a reference structure of A atoms.
 
     Attributes:
         chain: int, a number for each chain.
         residue: int, a number for each residue, in order of the file.
-        positions: float64 [A, 3], Å, of a structure in which chains lie as they belong.
+        positions: float64 [A, 3], Å, of a structure with the right arrangement of chains.
         cell: vectors of that structure's cell, [3, 3] Å; zeros where it has none.
         bonds: int [B, 2], bonds of the topology; may be empty.
     """
@@ -57,24 +57,24 @@ class Molecules:
 
     @cached_property
     def parts(self) -> "Parts":
-        """Which atoms are connected."""
+        """Connected parts."""
         return join_atoms(self)
 
     @cached_property
     def structure(self) -> np.ndarray:
-        """The structure [A, 3] with its own molecules joined; as it is where they were not cut."""
+        """Reference structure [A, 3] with whole molecules; unchanged where they were not cut."""
         return joined_structure(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Atoms that are joined by bonds, as trees: each atom follows its parent, and the first of each part none.
+    """Spanning trees of the connected parts, one tree a part.
 
     Attributes:
-        part: int [A], a number for each connected part.
-        order: int [A], every atom after its parent, and behind it all that follow it.
-        parent: int [A], in that order; of a first atom itself.
-        end: int [A], in that order, the place behind the last atom that follows this one.
+        part: int [A], number of the part that each atom belongs to.
+        order: int [A], atoms in depth-first order, so that a subtree is a contiguous range.
+        parent: int [A], parent of each atom of `order`; a root is its own parent.
+        end: int [A], for each atom of `order` the end of the range of its subtree.
     """
 
     part: np.ndarray
@@ -87,17 +87,17 @@ class Parts:
         return int(self.part.max(initial=-1)) + 1
 
     def steps(self, positions: np.ndarray) -> np.ndarray:
-        """Vectors [A, 3] from every atom's parent to the atom, in `order`."""
+        """Return the vectors [A, 3] from the parent of each atom of `order` to the atom."""
         return positions[self.order] - positions[self.parent]
 
     def shifts(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
-        """Cell vectors to add to every atom, int [A, 3], so that it is next to the one that it is bonded to."""
+        """Return the numbers of cell vectors, int [A, 3], to add to each atom so that it lies next to its parent."""
         steps = self.steps(positions)
         turns = np.zeros((len(steps) + 1, 3), int)
         far = np.flatnonzero((steps**2).sum(axis=1) >= inner_radius(cell) ** 2)
         if len(far):
             turns[far] = nearest_image(steps[far], cell)
-            # What follows an atom moves with it, up to the end of its branch.
+            # The subtree of an atom moves with it.
             np.subtract.at(turns, self.end[far], turns[far].copy())
         shifts = np.empty((len(steps), 3), int)
         shifts[self.order] = np.cumsum(turns, axis=0)[:-1]
@@ -105,23 +105,23 @@ class Parts:
 
 
 def has_cell(cells: np.ndarray) -> np.ndarray:
-    """bool [...], whether vectors [..., 3, 3] span a cell at all: finite, and of a volume above zero."""
+    """Return whether vectors [..., 3, 3] are finite and span a volume, bool [...]."""
     finite = np.isfinite(cells).all(axis=(-2, -1))
     return finite & (np.linalg.det(np.where(finite[..., None, None], cells, 0.0)) > 1e-6)
 
 
 def widths(cells: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces of cells, [..., 3] Å."""
+    """Return the distances between opposite faces of cells, [..., 3] Å."""
     return 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 
 def inner_radius(cells: np.ndarray) -> np.ndarray:
-    """Length [...] below which every vector is its own nearest image, Å: half the least distance of faces."""
+    """Return the length [...] in Å below which a vector is its own nearest image: half the smallest width."""
     return 0.5 * widths(cells).min(axis=-1)
 
 
 def nearest_image(vectors: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Cell vectors, int [M, 3], that make vectors [M, 3] as short as possible."""
+    """Return the numbers of cell vectors, int [M, 3], that make vectors [M, 3] as short as possible."""
     from MDAnalysis.lib.distances import minimize_vectors
 
     vectors = np.ascontiguousarray(vectors, float)
@@ -136,14 +136,14 @@ def _dimensions(cell: np.ndarray) -> np.ndarray:
 
 
 class Unwrapper:
-    """Joins the molecules of one trajectory, frame after frame.
+    """Repair of periodic images in the consecutive frames of one trajectory.
 
-    Bonded atoms are put next to each other, within a chain only. Chains, and parts of a chain beyond a gap, are then
-    placed so that the shape of the whole changes least: against the frame before, or in the first frame against the
-    structure. What is in its place keeps its coordinates to the last bit.
+    Bonded atoms of a chain are placed next to each other. Chains, and the parts of a chain on either side of a gap, are
+    then placed such that the shape of the whole changes least relative to the frame before, or in the first frame
+    relative to the reference structure. Atoms that need no repair keep bit-identical coordinates.
 
     Args:
-        atoms: of the molecules, and the structure.
+        atoms: the molecules and their reference structure.
     """
 
     def __init__(self, atoms: Molecules):
@@ -157,14 +157,14 @@ class Unwrapper:
         self._last_shifts = np.zeros((0, 3), int)
 
     def __call__(self, positions: np.ndarray, cells: np.ndarray) -> np.ndarray:
-        """Join the molecules of consecutive frames in place.
+        """Make the molecules of consecutive frames whole, in place.
 
         Args:
             positions: [F, A, 3], Å; changed.
-            cells: [F, 3, 3], Å, or [3, 3] for all; without volume where a frame has none.
+            cells: [F, 3, 3], Å, or [3, 3] for all frames; zeros for a frame without a cell.
 
         Returns:
-            bool [F], frames in which atoms were moved.
+            bool [F], whether atoms of the frame were moved.
         """
         cells = np.broadcast_to(cells, (len(positions), 3, 3))
         moved = np.zeros(len(positions), bool)
@@ -179,7 +179,7 @@ class Unwrapper:
         for row in np.flatnonzero(usable)[suspects]:
             shifts = self._atoms.parts.shifts(positions[row].astype(float), cells[row])
             moved[row] = _move(positions[row], shifts, cells[row])
-        # Of one chain without gaps, and never cut so far, the parts need not be found.
+        # Finding the parts is expensive, and not needed for a single chain that was never cut.
         if (self._has_parts or moved.any() or "parts" in vars(self._atoms)) and self._atoms.parts.n_parts > 1:
             for row in np.flatnonzero(usable):
                 moved[row] |= self._place(positions[row], cells[row])
@@ -187,9 +187,9 @@ class Unwrapper:
         return moved
 
     def _suspects(self, positions: np.ndarray, cells: np.ndarray) -> np.ndarray:
-        """Rows of frames that may be cut: atoms that follow each other in the file lie far apart.
+        """Return the rows of frames that may be cut: consecutive atoms of a chain lie far apart.
 
-        A cut parts two such atoms, so that frames without such a step need no look at bonds.
+        A cut separates at least two consecutive atoms, so that bonds of other frames need not be checked.
         """
         if not self._in_blocks:
             return np.arange(len(positions))
@@ -200,7 +200,7 @@ class Unwrapper:
 
     @cached_property
     def _landmarks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Some atoms of every part, and their parts; parts in order of size, the largest is number 0."""
+        """Some atoms of every part, and the rank of their part by size; the largest part has rank 0."""
         parts = self._atoms.parts
         members = [np.flatnonzero(parts.part == number) for number in range(parts.n_parts)]
         members.sort(key=len, reverse=True)
@@ -209,7 +209,7 @@ class Unwrapper:
 
     @cached_property
     def _by_size(self) -> np.ndarray:
-        """int [A], numbers of parts in order of size."""
+        """Rank by size of the part of every atom, int [A]."""
         rows, numbers = self._landmarks
         part = self._atoms.parts.part
         table = np.empty(self._atoms.parts.n_parts, int)
@@ -217,7 +217,7 @@ class Unwrapper:
         return table[part]
 
     def _place(self, positions: np.ndarray, cell: np.ndarray) -> bool:
-        """Place the parts of one frame, in place; returns whether any was moved."""
+        """Move the parts of one frame to their images; return whether any was moved."""
         rows, part = self._landmarks
         before = self._atoms.structure if self._before is None else self._before
         shifts = place_parts(positions[rows].astype(float), before[rows].astype(float), part, cell, self._last_shifts)
@@ -227,13 +227,13 @@ class Unwrapper:
 
 
 def _sound(positions: np.ndarray) -> np.ndarray:
-    """bool [F], frames whose positions are numbers, not absurd, and not all the same as in a damaged file."""
+    """Return whether the positions of each frame are finite, below `FARTHEST_A` and not all equal, bool [F]."""
     highest, lowest = positions.max(axis=(1, 2)), positions.min(axis=(1, 2))
     return (highest < FARTHEST_A) & (lowest > -FARTHEST_A) & (highest > lowest)
 
 
 def _move(positions: np.ndarray, shifts: np.ndarray, cell: np.ndarray) -> bool:
-    """Move atoms by cell vectors, in place; returns whether there was anything to move."""
+    """Move atoms by cell vectors, in place; return whether any was moved."""
     rows = np.flatnonzero(shifts.any(axis=1))
     positions[rows] = positions[rows].astype(float) + shifts[rows] @ cell
     return bool(len(rows))
@@ -242,17 +242,17 @@ def _move(positions: np.ndarray, shifts: np.ndarray, cell: np.ndarray) -> bool:
 def place_parts(
     found: np.ndarray, before: np.ndarray, part: np.ndarray, cell: np.ndarray, hint: np.ndarray
 ) -> np.ndarray:
-    """Cell vectors to add to every part, int [P, 3], so that the shape of the whole changes least; the first stays.
+    """Return the numbers of cell vectors to add to each part, int [P, 3], for the least change of shape.
 
-    The change is the RMSD after superposition, in which all that is placed and the part that is being placed weigh the
-    same: the whole may turn and move. Where no image is clearly better, what was read is kept.
+    The first part stays. The change is the RMSD after superposition, so that the complex may rotate and translate; the
+    part to be placed and all parts placed before have equal weights. A part stays where no image is clearly better.
 
     Args:
         found: atoms of one frame, [M, 3] Å.
         before: the same in the frame before.
-        part: int [M], sorted.
-        cell: its vectors.
-        hint: what was right in the frame before; may be empty.
+        part: int [M], ascending.
+        cell: vectors of the cell, [3, 3] Å.
+        hint: result for the frame before; may be empty.
     """
     n_parts = int(part[-1]) + 1
     weights = 1.0 / np.bincount(part)[part]
@@ -278,7 +278,7 @@ def place_parts(
 
 
 def superposition(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotation [3, 3] and the two centers, so that (a − center of a) @ rotation + center of b is nearest to b."""
+    """Return the rotation [3, 3] that superposes a − center of a on b − center of b, and the two centers."""
     centers = a.mean(axis=0), b.mean(axis=0)
     u, _, v = np.linalg.svd((a - centers[0]).T @ (b - centers[1]))
     flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
@@ -286,7 +286,7 @@ def superposition(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 
 def change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted RMSD [...] of conformations a [..., M, 3] to b [M, 3] after superposition, Å (Kabsch 1976)."""
+    """Return the weighted RMSD [...] in Å of a [..., M, 3] from b [M, 3] after superposition (Kabsch 1976)."""
     w = (weights / weights.sum())[:, None]
     a, b = a - (w * a).sum(axis=-2, keepdims=True), b - (w * b).sum(axis=-2, keepdims=True)
     covariance = np.swapaxes(w * a, -1, -2) @ b
@@ -297,10 +297,10 @@ def change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def join_atoms(atoms: Molecules) -> Parts:
-    """Connected parts of molecules: along bonds of the topology, and along the shortest distances where it has none.
+    """Find the connected parts of molecules, from bonds of the topology or, where it has none, from distances.
 
-    A spanning tree of least length holds the bonds of a molecule, because no contact is as short as a bond. Distances
-    count to the nearest image, within a chain, and within a residue or between neighbors.
+    Bonds are found as the minimum spanning tree of distances, because no contact is as short as a bond. Only distances
+    to the nearest image between atoms of one residue or of neighboring residues of a chain are considered.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import depth_first_order, minimum_spanning_tree
@@ -309,7 +309,7 @@ def join_atoms(atoms: Molecules) -> Parts:
     tree = minimum_spanning_tree(_links(atoms))
     part = _components(tree)
     firsts = np.unique(part, return_index=True)[1]
-    # All parts hang on one more node, so that one walk goes through them all.
+    # One additional node connects all parts, so that a single traversal visits them all.
     trunk = csr_matrix((np.ones(len(firsts)), (np.full(len(firsts), n), firsts)), shape=(n + 1, n + 1))
     tree.resize(n + 1, n + 1)
     order, parent = depth_first_order(tree + trunk, n, directed=False)
@@ -329,7 +329,7 @@ def _components(graph: Any) -> np.ndarray:
 
 
 def _links(atoms: Molecules) -> Any:
-    """Graph of bonds, and of short distances where bonds do not hold a chain together."""
+    """Return the graph of bonds, with short distances added where bonds leave a chain disconnected."""
     from scipy.sparse import csr_matrix
 
     n, n_chains = len(atoms.chain), len(np.unique(atoms.chain))
@@ -340,7 +340,7 @@ def _links(atoms: Molecules) -> Any:
         if reach:
             near, distances = _near(atoms, reach)
             pairs, lengths = np.concatenate([pairs, near]), np.concatenate([lengths, distances])
-        # Of a pair that is listed twice the first counts: sparse matrices would add the two.
+        # Keep the first of duplicate pairs: a sparse matrix would add their lengths.
         keys, first = np.unique(pairs.min(axis=1) * n + pairs.max(axis=1), return_index=True)
         graph = csr_matrix((lengths[first], (keys // n, keys % n)), shape=(n, n))
         if len(np.unique(_components(graph))) == n_chains:
@@ -349,7 +349,7 @@ def _links(atoms: Molecules) -> Any:
 
 
 def _near(atoms: Molecules, reach_A: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs [M, 2] of atoms of one or of neighboring residues, and their distances [M], Å."""
+    """Return pairs [M, 2] of atoms in one residue or in neighboring residues, and their distances [M], Å."""
     from MDAnalysis.lib.distances import self_capped_distance
 
     if not np.isfinite(atoms.positions).all():
@@ -365,9 +365,9 @@ def _near(atoms: Molecules, reach_A: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined_structure(atoms: Molecules) -> np.ndarray:
-    """Positions of a structure with its molecules joined, [A, 3]; as they are where nothing was cut.
+    """Return the positions of a structure with whole molecules, [A, 3]; unchanged where nothing was cut.
 
-    Where bonds were cut, images of chains say nothing: each is put where it is in contact with those before.
+    In a structure whose chains were cut their arrangement is arbitrary: each is placed in contact with those before.
     """
     positions, parts = np.array(atoms.positions, float), atoms.parts
     if not has_cell(atoms.cell) or not np.isfinite(positions).all():

@@ -1,4 +1,4 @@
-"""Periodic images of what MDAnalysis reads: molecules of a selection, their bonds, and whether to believe the cell."""
+"""Periodic images of trajectories that MDAnalysis reads: molecules, bonds and cell of a selection."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from cgloop.data.periodic import Molecules, Unwrapper, has_cell
 from cgloop.errors import UserError
 
 READ_ERRORS = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AttributeError)
-"""What MDAnalysis raises at a file that it cannot read."""
+"""Exceptions that MDAnalysis raises for unreadable files."""
 
 LOOKED_AT = 20
-"""Frames of a trajectory by which its cell is questioned."""
+"""Number of frames from which the cell of a trajectory is judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,33 +23,33 @@ class Images:
     """Periodic images of the selected atoms of one trajectory.
 
     Attributes:
-        molecules: what images depend on.
-        finding: what the cell of the trajectory is taken for.
+        molecules: the atoms and their reference structure.
+        finding: interpretation of the cell.
     """
 
     molecules: Molecules
     finding: CellFinding
 
     def unwrapper(self) -> Unwrapper | None:
-        """What joins the molecules of consecutive frames, from the first on; None where no frame is to be changed."""
+        """Return the repair of consecutive frames, starting anew; None if no frame may be changed."""
         return Unwrapper(self.molecules) if self.finding.periodic else None
 
     def join(self, positions: np.ndarray, cells: np.ndarray, unwrapper: Unwrapper | None) -> np.ndarray:
-        """Join molecules [F, A, 3] in place, as `Unwrapper` does; bool [F], the frames that were changed."""
+        """Make molecules [F, A, 3] whole in place; return whether each frame was changed, bool [F]."""
         return np.zeros(len(positions), bool) if unwrapper is None else unwrapper(positions, cells)
 
 
 def images_of(selected: Any, topology: Path, where: Path) -> Images:
-    """Periodic images of a selection, from the topology's bonds and coordinates and some frames of the trajectory.
+    """Analyze a selection: bonds and coordinates of the topology, and the cell in some frames of the trajectory.
 
     Args:
-        selected: atoms of a universe with a trajectory; it is left at its first frame.
-        topology: file of the universe; its own coordinates say how chains lie to each other. Of one that has none the
-            first frame does.
+        selected: atoms of a universe; its trajectory is left at the first frame.
+        topology: file of the universe. Its own coordinates are the reference structure; if it has none, the first
+            frame is.
         where: the trajectory, for messages.
 
     Raises:
-        UserError: chains are cut, and the file has no cell that could join them.
+        UserError: chains are cut, and the file has no usable cell.
     """
     positions, cells = _some_frames(selected)
     molecules = _molecules(selected, topology, positions, cells)
@@ -63,7 +63,7 @@ def images_of(selected: Any, topology: Path, where: Path) -> Images:
 
 
 def cell_of(step: Any) -> np.ndarray:
-    """Vectors of the cell of a frame, [3, 3] Å: zeros where it has none, NaN where what it has is no cell."""
+    """Return the cell vectors of a frame, [3, 3] Å: zeros if it has no cell, NaN if its cell is invalid."""
     if step.dimensions is None:
         return np.zeros((3, 3))
     vectors = np.asarray(step.triclinic_dimensions, float)
@@ -71,7 +71,7 @@ def cell_of(step: Any) -> np.ndarray:
 
 
 def _some_frames(selected: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Evenly spaced frames [F, A, 3] with finite positions, and their cells [F, 3, 3]; frames to a damaged one."""
+    """Read evenly spaced frames [F, A, 3] with finite positions, and their cells; stop at a damaged frame."""
     trajectory = selected.universe.trajectory
     positions, cells = [], []
     try:
@@ -104,14 +104,14 @@ def _molecules(selected: Any, topology: Path, positions: np.ndarray, cells: np.n
 
 
 def chain_names(selected: Any) -> list[str]:
-    """Segment and chain of every atom, as one text; TER records and chain letters make them."""
+    """Return segment and chain of every atom as one string."""
     segments = [str(name) for name in getattr(selected, "segids", [""] * len(selected))]
     chains = getattr(selected, "chainIDs", segments)
     return [f"{segment}/{chain}" for segment, chain in zip(segments, chains, strict=True)]
 
 
 def _bonds(selected: Any) -> np.ndarray:
-    """Bonds [B, 2] between selected atoms, as rows of the selection."""
+    """Return the bonds [B, 2] between selected atoms, as rows of the selection."""
     if not hasattr(selected, "bonds"):
         return np.zeros((0, 2), int)
     row = np.full(len(selected.universe.atoms), -1)
@@ -121,7 +121,7 @@ def _bonds(selected: Any) -> np.ndarray:
 
 
 def _own_coordinates(topology: Path, selected: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Coordinates [A, 3] and cell of the topology itself; None where it has none."""
+    """Return coordinates [A, 3] and cell of the topology file; None if it has none."""
     import MDAnalysis
 
     with warnings.catch_warnings():
