@@ -18,6 +18,7 @@ Kind = Literal[
     "untrained-types",
     "untrained-protein",
     "trained-protein",
+    "moved-in-minimization",
     "reduced-gate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -71,7 +72,8 @@ def protein_cautions(proteins: Mapping[str, Mapping[str, Any]]) -> list[Caution]
     """Cautions about proteins that were simulated.
 
     Args:
-        proteins: their entries in `metrics.json`: `untrained_types`, and frames of each part in `reference`.
+        proteins: their entries in `metrics.json`: `untrained_types`, frames of each part in `reference`, and how far
+            the minimization moved them in `minimization`.
     """
     return [caution for name, entry in sorted(proteins.items()) for caution in _of_protein(name, entry)]
 
@@ -91,6 +93,18 @@ def _of_protein(name: str, entry: Mapping[str, Any]) -> Iterator[Caution]:
             f"{name} has no held-out frames: it was trained on, started from training frames, and is compared with "
             "them. That it does well says nothing about other proteins.",
             {"protein": name, "frames": dict(frames)},
+        )
+    yield from _moved(name, entry.get("minimization") or {})
+
+
+def _moved(name: str, minimization: Mapping[str, Any]) -> Iterator[Caution]:
+    moved, limit = minimization.get("max_rmsd_A"), minimization.get("rmsd_caution_A")
+    if moved is not None and limit is not None and moved > limit:
+        yield Caution(
+            "moved-in-minimization",
+            f"Minimization moved {name} by {moved:.1f} Å RMSD from a frame of the data (more than {limit:g} Å): its "
+            "nearest minimum of the model is another structure.",
+            {"protein": name, "rmsd_A": moved, "limit_A": limit},
         )
 
 

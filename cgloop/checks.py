@@ -122,9 +122,12 @@ class CheckResult:
     Attributes:
         check: name of the declaration.
         subject: the protein (or artifact) that was judged.
-        value: measured value; None or NaN if it could not be measured, which never passes.
+        value: the number that decided the verdict; None or NaN if it could not be measured, which never passes.
         error: 95 % half-width of `value`; 0 where the value is exact.
         threshold: the limit applied, None for reported checks.
+        quantity: what `value`, `error`, `threshold` and `unit` are of, where that is not what the check is declared
+            for; empty where it is. Of a check with several criteria it is the one that decided.
+        direction: which values of `quantity` are good; None: as declared.
         reference: the reference's own value where there is one.
         verdict: `pass`, `fail`, `inconclusive` or `reported`.
         n_effective: effective number of independent samples, None for exact values.
@@ -153,6 +156,8 @@ class CheckResult:
     plot: Plot | None = None
     evident: bool = False
     measured: str = ""
+    quantity: str = ""
+    direction: Direction | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; non-finite numbers become null, which no reader can mistake for a pass."""

@@ -196,6 +196,17 @@ def doctor() -> None:
     typer.echo(examine())
 
 
+@app.command(rich_help_panel=RUNS)
+def manual(
+    folder: Annotated[Path, typer.Argument(help="where to write the pages")] = Path("docs"),
+) -> None:
+    """Write the reference of all config keys and the table of all limits, as Markdown."""
+    from cgloop.manual.write import write_pages
+
+    for path in write_pages(folder):
+        typer.echo(f"wrote {path}")
+
+
 app.command(rich_help_panel=STAGES)(cli_validate.validate)
 app.add_typer(cli_md.app, name="md", rich_help_panel=STAGES)
 app.add_typer(cli_data.app, name="data", rich_help_panel=RUNS)

@@ -1,9 +1,9 @@
-"""What every section of the config shares."""
+"""Base class of the sections of the config."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A section of the config: frozen, and a key it does not know is an error."""
+    """Section of the config: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

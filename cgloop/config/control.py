@@ -1,4 +1,4 @@
-"""`control:` dynamics that run beside the model's, to see what these are worth."""
+"""`control:` dynamics beside the model's, for comparison."""
 
 from pydantic import Field
 
@@ -6,8 +6,19 @@ from cgloop.config.base import Section
 
 
 class ControlConfig(Section):
-    """The prior without the network, and shorter time steps; from the same starts, with the same seeds."""
+    """Control runs from the same starts with the same seeds: the prior without the network, and shorter time steps."""
 
-    replicas: int = Field(3, ge=1, description="of each protein, the first of those of `md`")
-    prior_only_ps: float = Field(50.0, gt=0, description="of the prior alone under the thermostat, but not over md's")
-    order_ps: float = Field(2.0, gt=0, description="at constant energy, with the time step, a half and a quarter of it")
+    replicas: int = Field(
+        3, ge=1, description="Replicas of each protein that the controls run: the first ones of `md`."
+    )
+    prior_only_ps: float = Field(
+        50.0,
+        gt=0,
+        description="Length of the dynamics of the prior alone under the thermostat; at most that of `md.nvt`.",
+    )
+    order_ps: float = Field(
+        2.0,
+        gt=0,
+        description="Length of the runs at constant energy with the time step, a half and a quarter of it, for "
+        "`nve.order`.",
+    )

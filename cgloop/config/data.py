@@ -16,22 +16,50 @@ class SourceConfig(Section):
     the same name are trajectories of one protein. `npz`: coarse-grained frames of the older padded format.
     """
 
-    path: Path = Field(description="relative to the config file; may be a pattern such as data/*.h5")
-    format: Literal["mdcath", "mdanalysis", "npz"] = "mdcath"
-    temperatures_K: list[float] | None = Field(None, description="mdcath; default: the model's temperature")
-    replicas: list[int] | None = Field(None, description="mdcath; default: all")
-    topology: Path | None = Field(None, description="mdanalysis: PDB, PSF, GRO, TPR, PRMTOP …")
-    name: str | None = Field(None, description="mdanalysis: the protein's name; default: the topology's")
-    selection: str = Field("protein", description="mdanalysis: the protein's atoms")
-    temperature_K: float | None = Field(None, gt=0, description="mdanalysis, npz; default: the model's temperature")
-    replica: int = Field(0, ge=0, description="mdanalysis, npz: id of the trajectory, for the split")
-    start: int = Field(0, ge=0, description="first frame of every trajectory")
-    stop: int | None = Field(None, ge=1, description="frame before which to stop; default: the end")
-    stride: int = Field(1, ge=1, description="keep every n-th frame")
-    label: str | None = Field(
-        None, description="what it is, as misfolded or high-temperature; force errors are told for each label"
+    path: Path = Field(
+        description="File of reference trajectories relative to the config file, or a pattern such as `data/*.h5`."
     )
-    weight: float = Field(1.0, gt=0, description="of its frames in the loss")
+    format: Literal["mdcath", "mdanalysis", "npz"] = Field(
+        "mdcath",
+        description="Kind of file: `mdcath` (HDF5 with proteins, temperatures and replicas), `mdanalysis` "
+        "(trajectory with positions and forces that MDAnalysis reads), `npz` (coarse-grained frames of "
+        "the older padded format).",
+    )
+    temperatures_K: list[float] | None = Field(
+        None, description="Temperatures that are read from an mdCATH file. Default: the model's temperature only."
+    )
+    replicas: list[int] | None = Field(None, description="Replicas that are read from an mdCATH file. Default: all.")
+    topology: Path | None = Field(
+        None, description="Topology of an `mdanalysis` trajectory: PDB, PSF, GRO, TPR, PRMTOP and others."
+    )
+    name: str | None = Field(
+        None,
+        description="Name of the protein in an `mdanalysis` source; sources of one name are trajectories of one "
+        "protein. Default: the file name of the topology.",
+    )
+    selection: str = Field(
+        "protein",
+        description="Atoms of the protein in an `mdanalysis` source, in the selection language of MDAnalysis.",
+    )
+    temperature_K: float | None = Field(
+        None, gt=0, description="Temperature of an `mdanalysis` or `npz` trajectory. Default: the model's temperature."
+    )
+    replica: int = Field(
+        0,
+        ge=0,
+        description="Id of an `mdanalysis` or `npz` trajectory, by which `split.by: replica` assigns it to a part.",
+    )
+    start: int = Field(0, ge=0, description="First frame of every trajectory that is read.")
+    stop: int | None = Field(
+        None, ge=1, description="Frame before which reading stops. Default: the end of the trajectory."
+    )
+    stride: int = Field(1, ge=1, description="Every n-th frame is kept.")
+    label: str | None = Field(
+        None,
+        description="What the frames are, as `misfolded` or `high-temperature`; force errors are listed for each "
+        "label.",
+    )
+    weight: float = Field(1.0, gt=0, description="Factor on these frames in the loss.")
 
     @property
     def read_from(self) -> dict[str, Any]:
@@ -57,7 +85,7 @@ class SourceConfig(Section):
 
 
 class SplitConfig(Section):
-    """How frames are divided; never by shuffling, because neighbours in time are correlated.
+    """How frames are divided; never by shuffling, because neighbors in time are correlated.
 
     `protein` gives whole proteins to each part: those that the lists `validation` and `test` name, by name or shell
     pattern, and all others train; or, without lists, `fractions` of them by a hash of `seed` and the name, so that
@@ -65,14 +93,29 @@ class SplitConfig(Section):
     each part. `time_block` cuts every trajectory into three consecutive blocks and drops `gap_frames` between them.
     """
 
-    by: Literal["protein", "replica", "time_block"]
-    train: list[int | str] | None = Field(None, description="replica ids (by: replica)")
-    validation: list[int | str] | None = Field(None, description="replica ids, or proteins such as 1abcA00 or 2*")
-    test: list[int | str] | None = Field(None, description="replica ids, or proteins; [] for none")
-    fractions: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="by: time_block, or protein")
-    seed: int = Field(0, ge=0, description="by: protein with fractions")
-    gap_frames: int = Field(5, ge=0, description="dropped between blocks (by: time_block)")
-    min_frames: int = Field(20, ge=1, description="every part of a protein needs at least so many frames")
+    by: Literal["protein", "replica", "time_block"] = Field(
+        description="What goes to training, validation or test as a whole: proteins, trajectories (`replica`), or "
+        "consecutive blocks of every trajectory (`time_block`). Frames are never shuffled, because "
+        "neighbors in time are correlated."
+    )
+    train: list[int | str] | None = Field(None, description="Replica ids that train (`by: replica`).")
+    validation: list[int | str] | None = Field(
+        None,
+        description="Replica ids (`by: replica`), or names or patterns of proteins such as `1abcA00` or `2*` (`by: "
+        "protein`).",
+    )
+    test: list[int | str] | None = Field(None, description="As `validation`, for the test part; `[]` for none.")
+    fractions: tuple[float, float, float] = Field(
+        (0.7, 0.15, 0.15),
+        description="Shares of training, validation and test (`by: time_block`, or `by: protein` without lists).",
+    )
+    seed: int = Field(
+        0, ge=0, description="Seed of the hash that assigns proteins to the parts (`by: protein` with `fractions`)."
+    )
+    gap_frames: int = Field(
+        5, ge=0, description="Frames dropped between two blocks, so that they are less correlated (`by: time_block`)."
+    )
+    min_frames: int = Field(20, ge=1, description="Smallest number of frames that every part of a protein must have.")
 
     @model_validator(mode="after")
     def _parts_are_named(self):
@@ -120,27 +163,39 @@ class SplitConfig(Section):
 class ForceMapConfig(Section):
     """How `projection: optimal` and `aggforce` find their map; for the others it is found for comparison only."""
 
-    frames: int = Field(1000, ge=10, le=5000, description="training frames that the map is fitted to, at most")
-    l2: float | None = Field(None, ge=0, description="penalty, (kcal/mol/Å)²; default: by cross-validation")
-    rigid_threshold_A: float = Field(1e-3, gt=0, description="distances that vary less are rigid bonds")
+    frames: int = Field(
+        1000, ge=10, le=5000, description="Largest number of training frames that the force map is fitted to."
+    )
+    l2: float | None = Field(
+        None, ge=0, description="Ridge penalty of the fit in (kcal/mol/Å)². Default: chosen by cross-validation."
+    )
+    rigid_threshold_A: float = Field(
+        1e-3, gt=0, description="Distances between atoms that vary by less than this are treated as rigid bonds."
+    )
 
 
 class DataConfig(Section):
     """Reference data of the run."""
 
     sources: list[SourceConfig] = Field(min_length=1)
-    temperature_K: float = Field(gt=0, description="the one temperature of the model")
-    mapping: Literal["ca"] = "ca"
+    temperature_K: float = Field(
+        gt=0,
+        description="Temperature that the model belongs to; all reference comparisons and the verdict are made at it.",
+    )
+    mapping: Literal["ca"] = Field("ca", description="How atoms become beads: one bead at every CA atom.")
     projection: Literal["optimal", "basic", "slice", "aggforce"] = Field(
         "basic",
-        description="optimal: least noise; basic: sum over CA and its rigid hydrogens; slice: force on CA alone; "
-        "aggforce: optimal as that package finds it",
+        description="How atomic forces become bead forces: `optimal` (linear map of least noise), `basic` (sum over "
+        "CA and its rigid hydrogens), `slice` (force on CA alone), `aggforce` (optimal map as that "
+        "package finds it).",
     )
     force_map: ForceMapConfig = ForceMapConfig.model_validate({})
     split: SplitConfig
     on_bad_file: Literal["exclude", "error"] = Field(
         "exclude",
-        description="exclude: files that cannot be used are listed in the manifest, and the others are used; "
-        "error: all are tried, then it stops",
+        description="`exclude`: files that cannot be used are listed in the manifest and the others are used; "
+        "`error`: all files are tried, then the stage stops.",
     )
-    workers: int | None = Field(None, ge=1, description="files in work at a time; default: usable cores")
+    workers: int | None = Field(
+        None, ge=1, description="Files that are read at the same time. Default: the number of usable cores."
+    )

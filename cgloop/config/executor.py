@@ -1,4 +1,4 @@
-"""`slurm:` where `cgloop submit` lets the work run."""
+"""`slurm:` jobs that `cgloop submit` hands to SLURM."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,26 +9,26 @@ from cgloop.config.base import Section
 
 
 class Resources(Section):
-    """What a job asks SLURM for; what is not given is left to the cluster, or inherited."""
+    """Resources that a job asks SLURM for; keys that are not given are inherited, or left to the cluster's defaults."""
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    time_limit_hours: float | None = Field(None, gt=0, description="rounded up to minutes")
-    nodes: int | None = Field(None, ge=1, description="only training uses more than one")
+    partition: str | None = Field(None, description="Partition of the job (`--partition`).")
+    account: str | None = Field(None, description="Account that the job is charged to (`--account`).")
+    qos: str | None = Field(None, description="Quality of service of the job (`--qos`).")
+    time_limit_hours: float | None = Field(None, gt=0, description="Time limit of the job, rounded up to minutes.")
+    nodes: int | None = Field(None, ge=1, description="Number of nodes; only training uses more than one.")
     tasks_per_node: int | None = Field(
-        None, ge=1, description="processes of training on a node: 1 uses all its devices; or one for each GPU"
+        None, ge=1, description="Processes of training on a node: 1 that uses all its devices, or one for each GPU."
     )
-    gpus_per_node: int | None = Field(None, ge=0)
-    gpu_type: str | None = Field(None, description="as in `--gpus-per-node=TYPE:4`")
-    cpus_per_task: int | None = Field(None, ge=1)
-    memory_gb: float | None = Field(None, ge=0, description="per node; 0 is all of it")
-    constraint: str | None = Field(None, description="features of the nodes")
-    extra: list[str] | None = Field(None, description="more options of sbatch, e.g. `--mail-type=END`")
+    gpus_per_node: int | None = Field(None, ge=0, description="GPUs of every node.")
+    gpu_type: str | None = Field(None, description="Type of the GPUs, as in `--gpus-per-node=TYPE:4`.")
+    cpus_per_task: int | None = Field(None, ge=1, description="Cores of every process (`--cpus-per-task`).")
+    memory_gb: float | None = Field(None, ge=0, description="Memory of every node in GB; 0 is all of it.")
+    constraint: str | None = Field(None, description="Features that the nodes must have (`--constraint`).")
+    extra: list[str] | None = Field(None, description="Further options of sbatch, e.g. `--mail-type=END`.")
 
 
 class StageResources(Section):
-    """Resources of single stages, where they differ; used with `jobs: stages`."""
+    """Resources of single stages where they differ, for `jobs: stages`."""
 
     prep: Resources = Resources()
     priors: Resources = Resources()
@@ -50,11 +50,16 @@ class SlurmConfig(Resources):
     """Jobs, resources, and what a job does before it starts cgloop."""
 
     jobs: Literal["cycle", "stages"] = Field(
-        "cycle", description="the whole cycle as one job, or each stage as a job that waits for the one before"
+        "cycle",
+        description="`cycle`: the whole cycle is one job; `stages`: each stage is a job that waits for the one before.",
     )
     stages: StageResources = StageResources()
-    setup: list[str] = Field([], description="shell lines first, e.g. `module load cuda`, `source venv/bin/activate`")
-    command: str | None = Field(None, description="how to start cgloop; default: the Python that submits")
-    grace_s: int = Field(120, ge=10, description="ask the work to stop so long before the time limit")
-    max_requeues: int = Field(20, ge=0, description="after an interruption the job goes on in a new one, so often")
-    template: Path | None = Field(None, description="your own script; `cgloop submit --print-template` shows ours")
+    setup: list[str] = Field(
+        [], description="Shell lines that the job runs first, e.g. `module load cuda` or `source venv/bin/activate`."
+    )
+    command: str | None = Field(None, description="Command that starts cgloop. Default: the Python that submits.")
+    grace_s: int = Field(120, ge=10, description="Time before the limit at which the work is asked to stop.")
+    max_requeues: int = Field(20, ge=0, description="How often an interrupted job may continue in a new one.")
+    template: Path | None = Field(
+        None, description="Template of the job script; `cgloop submit --print-template` shows the shipped one."
+    )

@@ -1,4 +1,4 @@
-"""`feedback:` what a cycle that did not pass changes in the next one."""
+"""`feedback:` changes from a cycle that did not pass to the next one."""
 
 from typing import Literal
 
@@ -20,43 +20,75 @@ RemedyName = Literal[
 
 
 class DecoysConfig(Section):
-    """Frames that the model should not have reached, from which the network learns to leave the prior alone."""
+    """Decoys: frames outside the data in which the network is trained to add nothing to the prior."""
 
-    enabled: bool = True
-    weight: float = Field(0.1, gt=0, le=1, description="of a bead in the loss; a bead of the data has 1")
-    max_share: float = Field(0.1, gt=0, le=0.5, description="of the training frames: so many decoys at most")
-    per_replica: int = Field(10, ge=1, description="of one replica in one stage at most")
-    margin_A: float = Field(
-        0.5, ge=0, description="a pair is outside the distribution so far beyond its range in the training frames"
+    enabled: bool = Field(
+        True,
+        description="Whether frames that the model should not have reached train the network to leave the prior "
+        "alone there.",
     )
-    min_rmsd_A: float = Field(0.5, ge=0, description="of two decoys after superposition; nearer ones count once")
+    weight: float = Field(0.1, gt=0, le=1, description="Weight of a decoy bead in the loss; a bead of the data has 1.")
+    max_share: float = Field(
+        0.1, gt=0, le=0.5, description="Largest number of decoys, as a share of the training frames."
+    )
+    per_replica: int = Field(10, ge=1, description="Largest number of decoys from one replica in one stage.")
+    margin_A: float = Field(
+        0.5,
+        ge=0,
+        description="Distance beyond the range of a pair in the training frames from which on it is outside the "
+        "distribution.",
+    )
+    min_rmsd_A: float = Field(
+        0.5, ge=0, description="Smallest RMSD after superposition of two decoys; nearer ones count once."
+    )
 
 
 class NearMissConfig(Section):
-    """Frames of replicas that survived which are worth a look."""
+    """Near misses: frames of surviving replicas that are listed for inspection."""
 
-    limit_share: float = Field(0.8, gt=0, le=1, description="a limit of which so much was used was nearly broken")
-    outside_A: float = Field(1.0, gt=0, description="beyond the range of a pair in the training frames")
-    disagreement: float = Field(3.0, gt=0, description="of an ensemble: times that on validation frames")
-    frames: int = Field(5, ge=0, description="per stage of a protein, at most, the worst first")
+    limit_share: float = Field(
+        0.8, gt=0, le=1, description="Share of a limit from which on a replica that survived is listed as a near miss."
+    )
+    outside_A: float = Field(
+        1.0,
+        gt=0,
+        description="Distance beyond the range of a pair in the training frames from which on a frame is listed as "
+        "unusual.",
+    )
+    disagreement: float = Field(
+        3.0,
+        gt=0,
+        description="Disagreement of an ensemble, relative to that on validation frames, from which on a frame is "
+        "listed.",
+    )
+    frames: int = Field(
+        5, ge=0, description="Largest number of unusual frames listed per stage of a protein, the worst first."
+    )
 
 
 class FeedbackConfig(Section):
-    """What is learned from a cycle that did not pass; with `cycles: 1` only diagnoses are written."""
+    """Changes after a cycle that did not pass; with `cycles: 1` only diagnoses are written."""
 
     start: Literal["continue", "anew"] = Field(
-        "continue", description="parameters that a cycle starts from: those of the last one that was kept, or new ones"
+        "continue",
+        description="Parameters that a cycle starts from: those of the last cycle that was kept, or new ones.",
     )
-    patience: int = Field(2, ge=1, description="stop after so many cycles in a row that improved nothing")
+    patience: int = Field(2, ge=1, description="The loop stops after this many cycles in a row without an improvement.")
     min_gain: float = Field(
-        0.02, ge=0, le=1, description="better survival, or as good survival: so much of the time asked for"
+        0.02,
+        ge=0,
+        le=1,
+        description="Smallest improvement of survival, as a share of the time asked for; a smaller one is no "
+        "improvement.",
     )
     allow: list[RemedyName] = Field(
-        [], description="remedies that may be tried, one a cycle; one that does not help is undone"
+        [],
+        description="Remedies that may be tried, one a cycle; one that does not help is undone (docs/feedback.md "
+        "lists them).",
     )
     decoys: DecoysConfig = DecoysConfig.model_validate({})
     near_misses: NearMissConfig = NearMissConfig.model_validate({})
     prior_rerun_ps: float = Field(
-        1.0, gt=0, description="dynamics of the prior alone from the last sound frame before a crash"
+        1.0, gt=0, description="Length of the dynamics of the prior alone from the last sound frame before a crash."
     )
-    outbox: int = Field(20, ge=0, description="candidates for all-atom relabelling of a cycle at most")
+    outbox: int = Field(20, ge=0, description="Largest number of candidates for all-atom relabeling in a cycle.")

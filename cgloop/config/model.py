@@ -36,32 +36,60 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ModelConfig(Section):
-    """What the model has whatever its network."""
+    """Keys of the model whatever its network."""
 
-    network: str
-    energy: Literal["hybrid", "prior-only", "ml-only"] = "hybrid"
-    cutoff_A: float = Field(12.0, gt=2.0, description="of the network and of non-bonded priors")
+    network: str = Field(description="Architecture of the network; the other keys of the section are its own.")
+    energy: Literal["hybrid", "prior-only", "ml-only"] = Field(
+        "hybrid",
+        description="What the energy consists of: prior and network (`hybrid`), the prior alone, or the network alone.",
+    )
+    cutoff_A: float = Field(12.0, gt=2.0, description="Cutoff of the network and of the non-bonded terms of the prior.")
     symmetry: Literal["SO3", "O3"] = Field(
-        "SO3", description="SO3 tells mirror images apart, as chiral proteins need; O3 cannot"
+        "SO3", description="`SO3` distinguishes mirror images, which chiral proteins need; `O3` cannot."
     )
     ml_energy_bound_kcal_per_mol: float | None = Field(
-        None, gt=0, description="of every bead's learned energy, approached smoothly; null: none"
+        None,
+        gt=0,
+        description="Bound on the learned energy of every bead, which is approached smoothly. Default: none.",
     )
 
 
 class AllegroConfig(ModelConfig):
     """Hyper-parameters of Allegro; a `preset` fills in whatever is not given."""
 
-    network: Literal["allegro"] = "allegro"
-    preset: Literal["nano", "lean", "default", "large", "cameo"] = "default"
-    max_ell: int = Field(ge=0, le=3)
-    n_layers: int = Field(ge=1, le=6)
-    n_radial: int = Field(ge=1, le=64)
-    envelope_p: int = Field(6, ge=2, le=12)
-    embedding: list[int] = Field(min_length=1)
-    species_embedding: int = Field(ge=1)
-    mlp: list[int] = Field(min_length=1)
-    hidden: str = Field(description="irreps of the tensor track, e.g. 32x0e+32x1o+32x2e; one multiplicity")
+    network: Literal["allegro"] = Field(
+        "allegro", description="Architecture of the network; the other keys of the section are its own."
+    )
+    preset: Literal["nano", "lean", "default", "large", "cameo"] = Field(
+        "default", description="Set of hyper-parameters; keys that are given replace those of the preset."
+    )
+    max_ell: int = Field(
+        ge=0,
+        le=3,
+        description="Highest degree ℓ of the spherical harmonics of bond directions. Default: of the preset.",
+    )
+    n_layers: int = Field(ge=1, le=6, description="Number of interaction layers. Default: of the preset.")
+    n_radial: int = Field(ge=1, le=64, description="Number of radial basis functions. Default: of the preset.")
+    envelope_p: int = Field(
+        6,
+        ge=2,
+        le=12,
+        description="Exponent p of the polynomial envelope that takes the network smoothly to zero at the cutoff.",
+    )
+    embedding: list[int] = Field(
+        min_length=1,
+        description="Widths of the perceptron that embeds an edge, one for each layer of it. Default: of the preset.",
+    )
+    species_embedding: int = Field(
+        ge=1, description="Numbers that a residue type is embedded in. Default: of the preset."
+    )
+    mlp: list[int] = Field(
+        min_length=1, description="Widths of the latent perceptron of every interaction layer. Default: of the preset."
+    )
+    hidden: str = Field(
+        description="Irreps of the tensor track, e.g. `32x0e+32x1o+32x2e`, all of one multiplicity. Default: of the "
+        "preset."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -96,26 +124,48 @@ class AllegroConfig(ModelConfig):
 class PainnConfig(ModelConfig):
     """Hyper-parameters of PaiNN."""
 
-    network: Literal["painn"] = "painn"
-    n_layers: int = Field(3, ge=1, le=6, description="each reaches one cutoff further")
-    features: int = Field(64, ge=1, le=1024, description="scalars, and vectors, of a bead")
-    n_radial: int = Field(20, ge=1, le=64)
-    envelope_p: int = Field(6, ge=2, le=12)
+    network: Literal["painn"] = Field(
+        "painn", description="Architecture of the network; the other keys of the section are its own."
+    )
+    n_layers: int = Field(
+        3, ge=1, le=6, description="Number of message-passing layers; each reaches one cutoff further."
+    )
+    features: int = Field(
+        64, ge=1, le=1024, description="Number of scalar features, and of vector features, of a bead."
+    )
+    n_radial: int = Field(20, ge=1, le=64, description="Number of radial basis functions.")
+    envelope_p: int = Field(
+        6,
+        ge=2,
+        le=12,
+        description="Exponent p of the polynomial envelope that takes the network smoothly to zero at the cutoff.",
+    )
 
 
 class ChemutilsMaceConfig(ModelConfig):
     """Hyper-parameters of MACE from the package chemutils, which has to be installed."""
 
-    network: Literal["chemutils-mace"] = "chemutils-mace"
-    symmetry: Literal["O3"] = Field("O3", description="it cannot tell mirror images apart")
-    n_layers: int = Field(2, ge=1, le=4, description="each reaches one cutoff further")
-    max_ell: int = Field(2, ge=0, le=3)
-    correlation: int = Field(3, ge=1, le=4, description="a message is of products of so many neighbours at most")
-    n_radial: int = Field(8, ge=1, le=64)
-    envelope_p: int = Field(6, ge=2, le=12)
-    species_embedding: int = Field(32, ge=1)
-    hidden: str = Field("32x0e+32x1o", description="irreps of a bead; one multiplicity")
-    readout: str = Field("16x0e", description="irreps before the energy")
+    network: Literal["chemutils-mace"] = Field(
+        "chemutils-mace", description="Architecture of the network; the other keys of the section are its own."
+    )
+    symmetry: Literal["O3"] = Field(
+        "O3", description="MACE of chemutils is invariant under reflection and cannot distinguish mirror images."
+    )
+    n_layers: int = Field(
+        2, ge=1, le=4, description="Number of message-passing layers; each reaches one cutoff further."
+    )
+    max_ell: int = Field(2, ge=0, le=3, description="Highest degree ℓ of the spherical harmonics of bond directions.")
+    correlation: int = Field(3, ge=1, le=4, description="Highest number of neighbors whose product a message contains.")
+    n_radial: int = Field(8, ge=1, le=64, description="Number of radial basis functions.")
+    envelope_p: int = Field(
+        6,
+        ge=2,
+        le=12,
+        description="Exponent p of the polynomial envelope that takes the network smoothly to zero at the cutoff.",
+    )
+    species_embedding: int = Field(32, ge=1, description="Numbers that a residue type is embedded in.")
+    hidden: str = Field("32x0e+32x1o", description="Irreps of the features of a bead, all of one multiplicity.")
+    readout: str = Field("16x0e", description="Irreps of the hidden layer before the energy.")
 
 
 def _named(data: Any) -> Any:

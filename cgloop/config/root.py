@@ -1,4 +1,4 @@
-"""The whole config."""
+"""Root of the config."""
 
 from pydantic import Field
 
@@ -16,10 +16,14 @@ from cgloop.config.validate import GateConfig, ParityConfig, ValidateConfig
 
 
 class Config(Section):
-    """Everything a run needs to know; `cgloop init` writes a commented one."""
+    """Config of a run; `cgloop init` writes a commented one."""
 
     run: RunConfig
-    cycles: int = Field(1, ge=1, description="at most so many rounds of train, run and judge")
+    cycles: int = Field(
+        1,
+        ge=1,
+        description="Largest number of cycles of training, dynamics and verdict; the loop stops at the first pass.",
+    )
     data: DataConfig
     priors: PriorsConfig = PriorsConfig()
     model: AnyModel = AllegroConfig.model_validate({})

@@ -1,4 +1,4 @@
-"""`run:` where a run lives and what it may use."""
+"""`run:` name, folder and limits of a run."""
 
 from pathlib import Path
 
@@ -8,12 +8,17 @@ from cgloop.config.base import Section
 
 
 class RunConfig(Section):
-    """Name, place and limits of a run."""
+    """Name, folder and limits of a run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder below `root`")
-    root: Path = Field(Path("runs"), description="relative to the current directory")
-    seed: int = Field(0, ge=0, lt=2**32, description="every random number of the run derives from it")
-    time_limit_minutes: float | None = Field(
-        None, gt=0, description="stop cleanly after this time, exit code 5, resumable"
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its folder below `root`."
     )
-    min_free_gb: float = Field(0.5, ge=0, description="refuse to start a stage with less free disk space")
+    root: Path = Field(Path("runs"), description="Folder that holds the runs, relative to the current directory.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed from which every random number of the run is derived.")
+    time_limit_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="Wall time after which the run stops cleanly with exit code 5; the same command continues it. "
+        "Default: no limit.",
+    )
+    min_free_gb: float = Field(0.5, ge=0, description="Free disk space in GB below which a stage is not started.")

@@ -12,98 +12,132 @@ from cgloop.config.optimizer import PhaseConfig
 class GammasConfig(Section):
     """Weights of the terms of the loss. Data sets hold no energies, so there is no term that fits one."""
 
-    force: float = Field(1.0, gt=0, description="deviation of the force from the reference")
+    force: float = Field(1.0, gt=0, description="Weight of the squared deviation of the force from the reference.")
     network: float = Field(
-        0.0, ge=0, description="size of the network's own force: where data say little, the prior decides"
+        0.0,
+        ge=0,
+        description="Weight of the squared force of the network itself: where data say little, the prior decides.",
     )
     prior: float = Field(
-        1e-3, ge=0, description="train_priors: pull to the fitted prior, of the mean squared force per squared kT"
+        1e-3,
+        ge=0,
+        description="Weight of the pull of trained prior parameters towards the fitted prior (`train_priors`), in "
+        "units of the mean squared force per squared kT.",
     )
 
 
 class TrackingConfig(Section):
-    """Who else is told the course of the training; metrics.jsonl and TensorBoard files are always written."""
+    """Experiment trackers; metrics.jsonl and TensorBoard files are always written."""
 
-    service: Literal["none", "wandb", "mlflow"] = Field("none", description="its package must be installed")
-    project: str | None = Field(None, description="of wandb, experiment of mlflow; default: cgloop")
+    service: Literal["none", "wandb", "mlflow"] = Field(
+        "none",
+        description="Experiment tracker that receives the metrics; its package must be installed. `metrics.jsonl` "
+        "and TensorBoard files are always written.",
+    )
+    project: str | None = Field(None, description="Project of W&B, or experiment of MLflow. Default: `cgloop`.")
 
 
 class EnsembleConfig(Section):
-    """Several trainings of the same model, whose disagreement tells where data decide little."""
+    """Several trainings of the same model, whose disagreement shows where the data decide little."""
 
-    members: int = Field(1, ge=1, le=64, description="trainings; the first is the model")
+    members: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Number of trainings; the first is the model, and the others measure how much the data decide.",
+    )
     kind: Literal["seeds", "bootstrap"] = Field(
-        "seeds", description="bootstrap: members also have frames of their own, drawn in blocks of each trajectory"
+        "seeds",
+        description="How members differ: by their seeds, or also by their frames, drawn in blocks of each trajectory"
+        " (`bootstrap`).",
     )
     how: Literal["auto", "sequential", "vmapped", "devices"] = Field(
         "auto",
-        description="vmapped: all members in one step of one device, equal to those alone up to rounding; devices: the "
-        "same, spread over the devices of this process; auto: vmapped where a member would leave a GPU idle",
+        description="How members are trained: one after the other; all in one step of one device (`vmapped`, equal "
+        "to single trainings up to rounding); the same spread over the devices of this process "
+        "(`devices`). `auto`: vmapped where one member would leave a GPU idle.",
     )
 
 
 class FineTuningConfig(PhaseConfig):
-    """The second phase: what is not given is as in the first."""
+    """Second phase: keys that are not given are those of the first."""
 
 
 class TrainConfig(PhaseConfig):
     """Data, loss, and the first phase of the training."""
 
     engine: Literal["cgloop", "chemtrain"] = Field(
-        "cgloop", description="who computes the steps; chemtrain needs requirements/chemtrain.txt and one device"
+        "cgloop", description="Training backend; `chemtrain` needs requirements/chemtrain.txt and one device."
     )
-    batch_size: int = Field(16, ge=1, description="frames per step, over all devices")
+    batch_size: int = Field(16, ge=1, description="Frames per step, over all devices.")
     batch_beads: int | None = Field(
-        None, ge=1, description="instead of batch_size: so many beads per step, as frames of the longest protein"
+        None,
+        ge=1,
+        description="Beads per step, instead of `batch_size`: as many frames of the longest protein as have this "
+        "many beads.",
     )
     frames_at_once: int | None = Field(
         None,
         ge=1,
-        description="of a device's share of a batch, the rest follows: memory for large batches; "
-        "default: on processors what fits their caches, elsewhere all",
+        description="Frames of a device's share of a batch that are computed together; the rest follows, which saves"
+        " memory. Default: on CPUs what fits their caches, elsewhere all.",
     )
-    length_buckets: int = Field(1, ge=1, le=16, description="groups of similar length; a batch is of one group")
+    length_buckets: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Groups of proteins of similar length; every batch is of one group, which saves padding.",
+    )
     normalize: Literal["bead", "protein"] = Field(
-        "bead", description="what counts the same in the loss: every bead, or every frame of whatever length"
+        "bead",
+        description="What counts the same in the loss: every bead, or every frame whatever its length (`protein`).",
     )
     protein_weights: dict[str, PositiveFloat] = Field(
-        {}, description="weight of a protein's frames in the loss; default 1"
+        {}, description="Factor on the frames of a protein in the loss, by name. Default: 1."
     )
     temperature_weights: dict[float, PositiveFloat] = Field(
-        {}, description="by K, with priors.temperatures: mixed; default 1"
+        {}, description="Factor on the frames of a temperature in K, with `priors.temperatures: mixed`. Default: 1."
     )
     gammas: GammasConfig = GammasConfig()
     huber_delta: float | None = Field(
         None,
         gt=0,
-        description="kcal/mol/Å; larger deviations count linearly, and what is learned is no longer the mean",
+        description="Deviation in kcal/mol/Å beyond which the loss grows linearly; what is learned is no longer the "
+        "mean force. Default: squared loss everywhere.",
     )
     position_noise_A: float = Field(
         0.0,
         ge=0,
         le=0.5,
-        description="standard deviation of noise on every coordinate of training frames, new each epoch",
+        description="Standard deviation of Gaussian noise on every coordinate of the training frames, drawn anew "
+        "each epoch.",
     )
     train_priors: bool = Field(
         False,
-        description="train the prior with the network, inside its bounds; priors.refine does it before and alone",
+        description="Whether the parameters of the prior are trained together with the network, inside their bounds."
+        " `priors.refine` fits them before, and alone.",
     )
     fine_tuning: FineTuningConfig | None = Field(
-        None, description="second phase, from the best parameters of the first; keys not given are those of the first"
+        None,
+        description="Second phase of the training, from the best parameters of the first; keys that are not given "
+        "are those of the first phase.",
     )
     start: Path | None = Field(
-        None, description="a run, a bundle or a params.safetensors whose parameters the first cycle starts from"
+        None, description="Run, bundle or `params.safetensors` whose parameters the first cycle starts from."
     )
-    keep_best: int = Field(1, ge=1, le=20, description="parameters of so many epochs are kept, by validation loss")
+    keep_best: int = Field(
+        1, ge=1, le=20, description="Number of epochs whose parameters are kept, those with the lowest validation loss."
+    )
     ensemble: EnsembleConfig = EnsembleConfig.model_validate({})
     tracking: TrackingConfig = TrackingConfig.model_validate({})
     memory_MB: float = Field(
         4096.0,
         ge=0,
-        description="of a process, for positions, forces and edges of all frames; more are read from files",
+        description="Memory of a process for positions, forces and edges of all frames; what does not fit is read "
+        "from files.",
     )
-    checkpoint_every_s: float = Field(30.0, ge=0)
-    eval_batch_size: int = Field(64, ge=1)
+    checkpoint_every_s: float = Field(30.0, ge=0, description="Wall time between two checkpoints of the training.")
+    eval_batch_size: int = Field(64, ge=1, description="Frames that are evaluated together in validation and test.")
 
     @model_validator(mode="before")
     @classmethod

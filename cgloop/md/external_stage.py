@@ -31,7 +31,7 @@ from cgloop.md.external_dump import Measured, measure, read_dense, write_series
 from cgloop.md.external_log import read_log
 from cgloop.md.external_parts import LOG, read_parts
 from cgloop.md.failure import FAILURES, Failure
-from cgloop.md.minimize import Minimized, centred, largest_move, read_results, write_ends, write_results
+from cgloop.md.minimize import Minimized, centred, largest_move, read_results, rms_move, write_ends, write_results
 from cgloop.md.monitors import Violation, limits_of
 from cgloop.md.observables import StageInfo
 from cgloop.md.plain import PlainSettings, write_plain_inputs
@@ -128,6 +128,7 @@ def _minimize_one(system: System, evaluate: Evaluate, frame: np.ndarray, config:
         max_force_initial=float(evaluate(frame[None]).max_force[0]),
         max_force_final=strongest,
         max_move_A=largest_move(frame, final.positions[-1]),
+        rmsd_A=rms_move(frame, final.positions[-1]),
         steps=int(text.thermo["Step"][-1]),
         converged=strongest <= config.minimize.force_tolerance,
         failed=False,

@@ -38,7 +38,7 @@ class Minimized:
         positions: [N, 3] Å at the end.
         energy_initial, energy_final: kcal/mol.
         max_force_initial, max_force_final: largest force on a bead, kcal/mol/Å.
-        max_move_A: largest displacement of a bead after superposition.
+        max_move_A, rmsd_A: largest and root-mean-square displacement of the beads after superposition.
         steps: iterations done.
         converged: the largest force is below the tolerance.
         failed: forces became non-finite, or LAMMPS gave up, so that nothing can start from here.
@@ -57,6 +57,7 @@ class Minimized:
     failed: bool
     limit: str = ""
     message: str = ""
+    rmsd_A: float = float("nan")
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the positions, as plain data."""
@@ -183,6 +184,7 @@ def _minimize_one(
         max_force_initial=float(first.max_force[0]),
         max_force_final=float(last.max_force[0]),
         max_move_A=largest_move(frame, positions),
+        rmsd_A=rms_move(frame, positions),
         steps=force.steps,
         converged=bool(last.max_force[0] <= config.minimize.force_tolerance),
         failed=failed,
@@ -206,14 +208,24 @@ def write_minimize_inputs(out: Path, system: System, frame: np.ndarray, config: 
 
 
 def largest_move(before: np.ndarray, after: np.ndarray) -> float:
-    """Largest displacement in Å of a bead between two frames [N, 3], after superposition; NaN if one is not finite."""
+    """Return the largest displacement of a bead between two frames [N, 3] in Å; NaN if one is not finite."""
+    return float(_moves(before, after).max())
+
+
+def rms_move(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the RMSD between two frames [N, 3] in Å; NaN if one is not finite."""
+    return float(np.sqrt(np.mean(_moves(before, after) ** 2)))
+
+
+def _moves(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the displacement of every bead after superposition, Å, [N]."""
     before, after = before - before.mean(axis=0), after - after.mean(axis=0)
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        return float("nan")
-    if len(before) < 3:  # no unique rotation: compare distances instead
-        return float(np.abs(np.linalg.norm(before, axis=1) - np.linalg.norm(after, axis=1)).max())
+        return np.full(len(before), np.nan)
+    if len(before) < 3:  # no unique rotation: compare distances from the center instead
+        return np.abs(np.linalg.norm(before, axis=1) - np.linalg.norm(after, axis=1))
     rotation, _ = Rotation.align_vectors(before, after)
-    return float(np.linalg.norm(before - rotation.apply(after), axis=1).max())
+    return np.asarray(np.linalg.norm(before - rotation.apply(after), axis=1))
 
 
 def write_ends(out: Path, replica: int, start: np.ndarray, end: np.ndarray, timestep_fs: float) -> None:

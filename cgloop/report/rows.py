@@ -29,6 +29,7 @@ class CheckRow:
         name, title, subject, definition, reason: of the check.
         verdict: a key of `SYMBOLS`.
         value, limit, reference: numbers in `unit`, "–" where there is none.
+        unit: of the three; with the name of the quantity where it is not the one that the check is declared for.
         required: it decides the verdict.
         samples: effective number of samples, "" if it is exact.
         optional: it does not decide, and its fail is told.
@@ -105,7 +106,7 @@ def check_rows(cycle: CycleFiles) -> list[CheckRow]:
 
 
 def _row(check: dict[str, Any]) -> CheckRow:
-    unit = check.get("unit") or ""
+    unit = " ".join(part for part in (check.get("unit"), _in_brackets(check.get("quantity"))) if part)
     threshold, reference = check.get("threshold"), check.get("reference")
     relation = RELATIONS.get(check.get("direction") or "", "")
     samples = check.get("n_effective")
@@ -126,6 +127,10 @@ def _row(check: dict[str, Any]) -> CheckRow:
         optional=bool(check.get("optional")),
         gauge=Gauge.of(check.get("value"), check.get("error"), threshold, check.get("direction") or ""),
     )
+
+
+def _in_brackets(text: Any) -> str:
+    return f"({text})" if text else ""
 
 
 def control_rows(cycle: CycleFiles) -> list[CheckRow]:

@@ -213,14 +213,23 @@ def _means(cycle: CycleFiles) -> list[dict[str, str]]:
     """Temperature and drift: a mean over replicas with its error, in `detail` of a check."""
     kinds = (
         ("nvt.temperature", "Temperature", "mean_K", "error_K", "K", "mean in NVT", "target_K", "target {} K"),
-        ("nve.drift", "Energy drift", "mean_slope", "error", "", "kcal/mol/ns in NVE", "threshold", "limit {}"),
+        (
+            "nve.drift",
+            "Energy drift",
+            "mean_slope",
+            "mean_slope_error",
+            "",
+            "kcal/mol/ns in NVE",
+            "threshold",
+            "limit {}",
+        ),
     )
     found = []
     for name, title, value, error, unit, words, beside, context in kinds:
         for check, of in _worst(cycle, name):
             known = {**check, **(check.get("detail") or {})}
             if known.get(value) is not None:
-                measured = with_error(known[value], known.get(error), unit)
+                measured = with_error(known[value], known.get(error, known.get("error")), unit)
                 found.append(_tile(title, measured, words + of, context.format(_plain(known.get(beside), 3))))
     return found
 

@@ -139,16 +139,15 @@ def parity(cycle: CycleFiles) -> list[Figure]:
 
 
 def minimisation(cycle: CycleFiles, proteins: Sequence[str]) -> list[Figure]:
-    """Largest force that is left in every replica of these proteins, and how far its beads moved."""
-    farthest = (cycle.metrics.get("settings") or {}).get("minimize_max_move_A")
+    """Return figures of the largest force left in every replica of these proteins, and of how far it moved."""
     figures = []
     for check in cycle.check("minimize.converged"):
         detail, subject = check.get("detail") or {}, check.get("subject")
         if subject not in proteins:
             continue
         for key, what, unit, limit in (
-            ("forces", "largest force left on a bead", FORCE_UNIT, check.get("threshold")),
-            ("moves_A", "farthest move of a bead", "Å", farthest),
+            ("forces", "largest force left on a bead", FORCE_UNIT, detail.get("force_tolerance")),
+            ("rmsds_A", "RMSD between start and end", "Å", detail.get("rmsd_caution_A")),
         ):
             values = detail.get(key) or []
             if values and limit:

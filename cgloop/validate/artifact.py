@@ -1,7 +1,7 @@
-"""Checks of the model itself, from the JSON that parity and training wrote, and of energy minimisation."""
+"""Checks of the model itself, from the JSON that parity and training wrote, and of energy minimization."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cgloop.checks import Check, CheckResult, decide
@@ -36,15 +36,16 @@ FORCE_ERROR = Check(
 )
 MINIMIZED = Check(
     "minimize.converged",
-    "energy minimisation",
+    "energy minimization",
     "kcal/mol/Å",
     "at most",
-    "Largest force on a bead after minimisation, over replicas; besides, no bead moved farther than the limit after "
-    "superposition, and no energy rose.",
+    "Largest force on a bead after minimization, over replicas. Everything must be finite, and no energy may rise; the "
+    "row shows the force, or the rise where that is what fails. How far the structure moved (RMSD after superposition) "
+    "does not decide: above a limit it is a caution.",
 )
 
 ENERGY_ROUNDING = 1e-5
-"""Relative; a minimisation that starts in its minimum may end above it by the rounding of float32 energies."""
+"""Relative; a minimization that starts in its minimum may end above it by the rounding of float32 energies."""
 
 
 def parity_checks(parity: dict[str, Any], limits: ParityConfig | None = None) -> list[CheckResult]:
@@ -61,7 +62,8 @@ def parity_checks(parity: dict[str, Any], limits: ParityConfig | None = None) ->
     ]
     # The file may know of a failure that neither number shows, such as a case that did not run.
     if parity.get("verdict") != "pass" and all(result.verdict == "pass" for result in results):
-        results[0].verdict = "fail"
+        # No number decided this, so that none is shown as if it had.
+        results[0].verdict, results[0].value = "fail", None
         results[0].reason = f"the comparison ended with `{parity.get('verdict', 'no verdict')}`"
     return results
 
@@ -111,13 +113,31 @@ def force_error_check(forces: dict[str, Any]) -> CheckResult:
 
 @dataclass(frozen=True)
 class Minimized:
-    """One minimised replica: energies in kcal/mol, force in kcal/mol/Å, displacement after superposition in Å."""
+    """Outcome of the minimization of one replica.
+
+    Attributes:
+        replica: id.
+        energy_initial, energy_final: kcal/mol.
+        max_force: largest force on a bead at the end, kcal/mol/Å.
+        max_move_A, rmsd_A: largest and root-mean-square displacement of the beads after superposition, Å.
+    """
 
     replica: int
     energy_initial: float
     energy_final: float
     max_force: float
     max_move_A: float
+    rmsd_A: float = math.nan
+
+    @property
+    def rise(self) -> float:
+        """By how much the energy rose, kcal/mol; negative where it fell."""
+        return self.energy_final - self.energy_initial
+
+    @property
+    def rise_allowed(self) -> float:
+        """Largest rise that is rounding, kcal/mol."""
+        return ENERGY_ROUNDING * max(1.0, abs(self.energy_initial))
 
 
 def minimize_check(
@@ -128,36 +148,56 @@ def minimize_check(
     settings: ValidateConfig,
     subject: str,
 ) -> CheckResult:
-    """Did every minimisation converge without tearing the protein apart?
+    """Judge the minimizations of a protein: force, energy, and that every number is finite.
+
+    Where several of these fail the force is shown, then the energy; a missing record has no number. How far the
+    structure moved says nothing about the minimizer: it is written into `detail`, and `cgloop.cautions` warns of it.
 
     Args:
         replicas: what was recorded.
         replicas_asked: how many there should be; a missing one is a fail.
         problems: records that could not be read.
         force_tolerance: kcal/mol/Å.
+        settings: limit of the caution.
         subject: the protein.
     """
-    faults = list(problems)
+    missing = list(problems)
     if len(replicas) < replicas_asked:
-        faults.append(f"{replicas_asked - len(replicas)} of {replicas_asked} replicas left no record")
-    forces = [one.max_force for one in replicas]
-    value = math.nan if not forces or not all(map(math.isfinite, forces)) else max(forces)
-    for one in replicas:
-        if not one.max_force <= force_tolerance:
-            faults.append(f"replica {one.replica} ends with a force of {one.max_force:.3g} kcal/mol/Å")
-        if not one.max_move_A <= settings.minimize_max_move_A:
-            faults.append(f"in replica {one.replica} a bead moved {one.max_move_A:.2f} Å")
-        if not one.energy_final <= one.energy_initial + ENERGY_ROUNDING * max(1.0, abs(one.energy_initial)):
-            faults.append(f"the energy of replica {one.replica} rose")
+        missing.append(f"{replicas_asked - len(replicas)} of {replicas_asked} replicas left no record")
+    pushed = [one for one in replicas if not one.max_force <= force_tolerance]
+    risen = [one for one in replicas if not one.rise <= one.rise_allowed]
+    faults = [
+        *(f"replica {one.replica} ends with a force of {one.max_force:.3g} kcal/mol/Å" for one in pushed),
+        *(f"the energy of replica {one.replica} rose by {one.rise:.3g} kcal/mol" for one in risen),
+        *missing,
+    ]
     reason = "; ".join(faults[:3]) + (f" and {len(faults) - 3} more" if len(faults) > 3 else "")
-    farthest = max((one.max_move_A for one in replicas), default=math.nan)
-    return CheckResult(
-        check=MINIMIZED.name, subject=subject, value=value, error=0.0, threshold=force_tolerance,
-        verdict="fail" if faults else "pass",
-        reason=reason or f"{len(replicas)} replicas converged, no bead moved more than {farthest:.2f} Å",
-        unit=MINIMIZED.unit,
-        detail={"forces": forces, "moves_A": [one.max_move_A for one in replicas], "max_move_A": farthest},
+    largest = _largest([one.rmsd_A for one in replicas])
+    result = CheckResult(
+        check=MINIMIZED.name, subject=subject, value=_largest([one.max_force for one in replicas]), error=0.0,
+        threshold=force_tolerance, verdict="fail" if faults else "pass", unit=MINIMIZED.unit,
+        reason=reason or f"{len(replicas)} replicas converged, and moved by {largest:.2f} Å RMSD at most",
+        detail={
+            "forces": [one.max_force for one in replicas], "energy_rises": [one.rise for one in replicas],
+            "moves_A": [one.max_move_A for one in replicas],
+            "max_move_A": _largest([one.max_move_A for one in replicas]),
+            "rmsds_A": [one.rmsd_A for one in replicas], "max_rmsd_A": largest,
+            "rmsd_caution_A": settings.minimize_caution_rmsd_A, "force_tolerance": force_tolerance,
+        },
     )  # fmt: skip
+    if pushed or not faults:
+        return result
+    if risen:
+        worst = max(risen, key=lambda one: (math.isnan(one.rise), one.rise - one.rise_allowed))
+        return replace(
+            result, value=worst.rise, threshold=worst.rise_allowed, unit="kcal/mol", quantity="rise of the energy"
+        )
+    return replace(result, value=None)
+
+
+def _largest(values: list[float]) -> float:
+    """Return the largest value; NaN if there is none, or one is not finite."""
+    return max(values) if values and all(map(math.isfinite, values)) else math.nan
 
 
 def number(value: Any) -> float:

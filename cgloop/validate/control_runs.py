@@ -91,7 +91,7 @@ def beside(checks: Sequence[CheckResult], prior_only: Sequence[CheckResult]) -> 
     noted = {
         one.check: {
             "value": one.value, "error": one.error, "threshold": one.threshold, "verdict": one.verdict,
-            "reason": one.reason,
+            "reason": one.reason, "unit": one.unit, "quantity": one.quantity,
         }
         for one in prior_only
     }  # fmt: skip

@@ -139,7 +139,7 @@ def _check_to_json(check: JudgedCheck) -> dict[str, Any]:
         "detail": check.detail,
         "title": check.title,
         "definition": declared.definition if declared else "",
-        "direction": declared.direction if declared else "",
+        "direction": check.result.get("direction") or (declared.direction if declared else ""),
         "required": check.required,
         "optional": check.optional,
         **aside,

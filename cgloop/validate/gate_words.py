@@ -192,7 +192,8 @@ def _row(check: Mapping[str, Any]) -> tuple[str, ...]:
         shown = "none"
     else:
         bar = "" if error == 0 else f" ± {_short(error, 2)}"
-        shown = f"{_short(value, 3)}{bar} {unit}".rstrip()
+        quantity = f" ({check['quantity']})" if check.get("quantity") else ""
+        shown = f"{_short(value, 3)}{bar} {unit}".rstrip() + quantity
     limit = "" if check.get("threshold") is None else f"{check.get('direction') or ''} {_short(check['threshold'], 3)}"
     reference = "" if check.get("reference") is None else _short(check["reference"], 3)
     return verdict, title(check["check"]), check["subject"], shown, limit.strip(), reference

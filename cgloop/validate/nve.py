@@ -29,7 +29,7 @@ DRIFT = Check(
     "Magnitude of the mean over replicas of the slope of a linear fit of total energy against time. Limited in "
     "kcal/mol/ns, in kT/ns per degree of freedom (3N − 3 per replica), and relative to the standard deviation of "
     "kinetic energy over the length of the run; the tightest of the three is the threshold. One replica that drifts "
-    "significantly beyond it fails too.",
+    "significantly beyond it fails too; the row then shows its slope.",
 )
 
 
@@ -55,7 +55,7 @@ def judge_drift(
     settings: ValidateConfig,
     subject: str,
 ) -> CheckResult:
-    """As `drift_check`, from series per replica.
+    """Judge the drift as `drift_check` does, from series per replica.
 
     All three limits are linear in the slope, so that they are one comparison against the tightest. Slopes of
     opposite sign may cancel in the mean, but not unnoticed: they widen the error bar, and each replica is held
@@ -87,10 +87,16 @@ def judge_drift(
     if not n_effective >= settings.min_effective_samples:
         text = f"{n_effective:.1f} effective samples, {settings.min_effective_samples:g} are needed"
         doubts.append(Doubt(text, {"run_factor": settings.min_effective_samples / n_effective}))
+    # The number that decides: the mean slope, unless nothing moves or one replica alone fails.
+    value: float | None = abs(mean)
+    bar, quantity = error, f"limit: {tightest}"
     if not fluctuation > 0:
-        verdict, shown = "fail", "the kinetic energy does not fluctuate: nothing moves"
+        verdict, shown, value = "fail", "the kinetic energy does not fluctuate: nothing moves", None
     elif runaways:
         steepest = max(runaways, key=lambda i: abs(slopes[i].value))
+        if verdict != "fail":
+            value, bar = abs(slopes[steepest].value), _runaway_error(slopes[steepest], len(slopes))
+            quantity = f"replica {steepest}, {quantity}"
         verdict = "fail"
         shown += f"; replica {steepest} drifts by {slopes[steepest].value:+.3g} kcal/mol/ns"
     elif doubts:
@@ -101,10 +107,11 @@ def judge_drift(
         needs = {"run_factor": longer_run_factor(limit - abs(mean), error) ** (1 / 3)}
         shown += ": the error bar reaches across the limit"
     return CheckResult(
-        check=DRIFT.name, subject=subject, value=abs(mean), error=error, threshold=limit, verdict=verdict,
-        reason=shown, measured=measured, unit=DRIFT.unit, n_effective=n_effective,
+        check=DRIFT.name, subject=subject, value=value, error=bar, threshold=limit, verdict=verdict,
+        reason=shown, measured=measured, unit=DRIFT.unit, n_effective=n_effective, quantity=quantity,
         detail={
-            "mean_slope": mean, "slopes": [s.value for s in slopes], "slope_errors": [s.standard_error for s in slopes],
+            "mean_slope": mean, "mean_slope_error": error,
+            "slopes": [s.value for s in slopes], "slope_errors": [s.standard_error for s in slopes],
             "limits_kcal_per_mol_per_ns": limits,
             "kT_per_ns_per_dof": abs(mean) / (thermal_energy(temperature_K) * degrees_of_freedom),
             "drift_over_kinetic_fluctuation": abs(mean) / fluctuation if fluctuation > 0 else math.inf,

@@ -43,11 +43,11 @@ def judge_temperature(
     settings: ValidateConfig,
     subject: str,
 ) -> CheckResult:
-    """As `temperature_check`, from the series of each replica.
+    """Judge the mean temperature as `temperature_check` does, from the series of each replica.
 
     The error bar is Student's t over the replicas' means. The mean can hide a trend (too cold first, too hot
     later), and a trend makes the series non-stationary, which alone would only be inconclusive: therefore the
-    change from start to end, by a linear fit per replica, is tested too.
+    change from start to end, by a linear fit per replica, is tested too. Where it fails it is the value of the result.
     """
     sample = equilibrated(temperatures, temperatures, settings.max_trim)
     mean, error = mean_over_replicas([part.mean() for part in sample.replicas])
@@ -64,6 +64,9 @@ def judge_temperature(
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(temperatures), settings)
     verdict: Verdict = decide(deviation, error_relative, limit, "at most")
     moves = abs(change) - change_error > limit * target_K
+    value, bar, quantity = deviation, error_relative, ""
+    if moves and verdict != "fail":
+        value, bar, quantity = abs(change) / target_K, change_error / target_K, "change from start to end, relative"
     if moves:
         verdict = "fail"
         shown = f"moves by {change:+.0f} ± {change_error:.0f} K from start to end, at {shown} on average"
@@ -74,7 +77,7 @@ def judge_temperature(
         needs = {"run_factor": longer_run_factor(limit - deviation, error_relative)}
         shown = f"{shown}: the error bar reaches across the limit of {limit:.1%}"
     return CheckResult(
-        check=TEMPERATURE.name, subject=subject, value=deviation, error=error_relative, threshold=limit,
+        check=TEMPERATURE.name, subject=subject, value=value, error=bar, threshold=limit,
         verdict=verdict, reason=shown, measured=measured, unit=TEMPERATURE.unit, n_effective=sample.n_effective,
         detail={
             "mean_K": mean, "error_K": error, "target_K": target_K, "change_K": change,
@@ -82,4 +85,5 @@ def judge_temperature(
             "trimmed_points": sample.starts, "needs": needs,
             "by_own_rule": moves,
         },
+        quantity=quantity,
     )  # fmt: skip

@@ -11,7 +11,8 @@ POWER_NOTES: dict[str, str] = {
     "parity.forces": "Frames of other proteins, and states that its cases do not contain, are not compared.",
     "parity.energy": "Does not see an error of the energy that is the same in LAMMPS and in JAX.",
     "stability.survival": "That nothing broke in S ns bounds the rate of crashes below 3/S per ns (95 %), no further.",
-    "minimize.converged": "Shows that a minimum is near the start frames, not that it is the right one.",
+    "minimize.converged": "Shows that the minimizer converged, not that the minimum is right; how far it is from "
+    "the start frames (RMSD) is a caution above 2 Å.",
     "nvt.temperature": "Errors of less than its limit are not seen; to know the mean temperature of 10 beads to 1 % "
     "takes about 2 ns of all replicas together. A thermostat can hide heat that the forces produce: NVE shows that.",
     "nvt.distribution": "A distribution that is wrong by less than sampling shows is passed; the power grows with the "

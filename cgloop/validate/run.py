@@ -122,6 +122,7 @@ def validate_run(
                     "replicas": int(md["replicas"]),
                     "untrained_types": md["proteins"][name].get("untrained_types") or [],
                     "reference": measured[name].statistics,
+                    "minimization": _moved(measured[name].checks),
                 }
                 for name in names
             },
@@ -142,6 +143,12 @@ def validate_run(
     # Without indentation: this file is for the page, and ten times smaller that way.
     (out / "plots.json").write_text(json.dumps(plots, sort_keys=True) + "\n", encoding="utf-8")
     return metrics
+
+
+def _moved(checks: list[CheckResult]) -> dict[str, Any]:
+    """Return how far minimization moved a protein, and the limit of the caution, from the results of its checks."""
+    detail = next((one.detail for one in checks if one.check == artifact.MINIMIZED.name), {})
+    return {name: detail[name] for name in ("max_rmsd_A", "rmsd_caution_A") if name in detail}
 
 
 def _temperature(md: dict[str, Any], md_dir: Path) -> dict[str, Any]:

@@ -148,6 +148,8 @@ def survival_check(
     # 95 % upper limit of a Poisson rate after k events; 3/S for k = 0.
     bound = float(stats.chi2.ppf(0.95, 2 * (len(broken) + 1)) / 2 / survived_ns) if survived_ns else None
     verdict: Verdict = "pass" if value >= settings.survival_fraction and not problems and fractions else "fail"
+    # A record that cannot be read, or is of other beads, fails whatever the others survived: no number decides then.
+    shown = None if problems and value >= settings.survival_fraction else value
     if broken or problems:
         reason = "; ".join([*problems, *broken][:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
     elif verdict == "fail":
@@ -158,7 +160,7 @@ def survival_check(
             f"crashes are rarer than {bound:.3g} per ns (95 %)"
         )
     return CheckResult(
-        check=SURVIVAL.name, subject=runs[0].protein if runs else "", value=value, error=0.0,
+        check=SURVIVAL.name, subject=runs[0].protein if runs else "", value=shown, error=0.0,
         threshold=settings.survival_fraction, verdict=verdict, reason=reason, unit=SURVIVAL.unit,
         detail={
             "fractions": fractions, "mean_fraction": float(np.mean(fractions)) if fractions else 0.0,

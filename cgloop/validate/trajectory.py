@@ -196,6 +196,7 @@ def read_minimized(folder: Path) -> tuple[list[Minimized], list[str]]:
                         number(end.get("energy_final")),
                         number(end.get("max_force_final")),
                         number(end.get("max_move_A")),
+                        number(end.get("rmsd_A")),
                     )
                 )
     except FileNotFoundError:

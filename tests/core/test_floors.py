@@ -24,7 +24,7 @@ FLOORS = [
     {"pipeline", "doctor"},
     {"submit", "extension"},
     {"cycle", "status"},
-    {"ablate", "bench"},
+    {"ablate", "bench", "manual"},
     {"cli_options"},
     {"cli_ablate", "cli_bench", "cli_bundle", "cli_data", "cli_md", "cli_train", "cli_validate"},
     {"cli"},

@@ -296,7 +296,8 @@ def checks(verdict: str) -> list[dict[str, Any]]:
               "better than the prior alone: 23.28 against 23.54 kcal/mol/Å", unit="kcal/mol/Å", reference=23.54,
               subject="model", required=False, direction="reported"),
         check("minimize.converged", "energy minimisation", 0.0499, 0, 0.05, "pass", "4 replicas converged",
-              unit="kcal/mol/Å", detail={"forces": [0.041, 0.0499, 0.044, 0.048], "moves_A": [1.3, 2.0, 1.2, 0.8]}),
+              unit="kcal/mol/Å", detail={"forces": [0.041, 0.0499, 0.044, 0.048], "rmsds_A": [0.9, 1.4, 0.8, 0.6],
+              "force_tolerance": 0.05, "rmsd_caution_A": 2.0}),
         check("stability.survival", "survival in NVT and NVE", min(fractions), 0, 1, "fail" if bad else "pass",
               "nvt replica 0: limit min_distance after 80 of 250 ps" if bad else "all 8 replicas survived",
               direction="at least", detail={"fractions": fractions, "survived_ns": 1.2, "asked_ns": 1.2}),
@@ -314,7 +315,7 @@ def checks(verdict: str) -> list[dict[str, Any]]:
 
 
 def _validate(folder: Path, verdict: str) -> None:
-    settings = {"minimize_max_move_A": 5.0, "contact_min_separation": 4}
+    settings = {"minimize_caution_rmsd_A": 2.0, "contact_min_separation": 4}
     write_json(folder / "metrics.json", {"schema_version": 1, "checks": checks(verdict), "settings": settings})
     write_json(folder / "plots.json", {
         "schema_version": 1, "proteins": {"cln025": plots()},

@@ -170,7 +170,8 @@ def good_run(names, native, reference, model, seed=0, nve_ps=60.0):
             healthy_replica(rng, np.resize(positions, (nve_frames, n, 3)), nve_ps, "nve", n) for positions in model
         ],
         minimized=[
-            {"energy_initial": 5.0, "energy_final": 1.0, "max_force_final": 0.03, "max_move_A": 0.8} for _ in model
+            {"energy_initial": 5.0, "energy_final": 1.0, "max_force_final": 0.03, "max_move_A": 0.8, "rmsd_A": 0.5}
+            for _ in model
         ],
         parity={
             "frames": 20,

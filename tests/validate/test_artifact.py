@@ -4,8 +4,10 @@ import math
 
 import pytest
 
+from cgloop.cautions import protein_cautions
 from cgloop.config.validate import ParityConfig
 from cgloop.validate.artifact import Minimized, force_error_check, minimize_check, number, parity_checks
+from tests.validate.rows import not_decided_by_their_number
 
 
 def parity(force=2e-6, energy=1e-7, verdict="pass"):
@@ -72,7 +74,7 @@ def test_missing_force_error_says_so():
 
 
 def minimized(settings, asked=2, problems=(), **changes):
-    good = dict(energy_initial=5.0, energy_final=1.0, max_force=0.04, max_move_A=1.0)
+    good = dict(energy_initial=5.0, energy_final=1.0, max_force=0.04, max_move_A=1.0, rmsd_A=0.7)
     replicas = [Minimized(0, **good), Minimized(1, **{**good, **changes})]
     return minimize_check(replicas, asked, list(problems), 0.05, settings, "chain")
 
@@ -88,8 +90,6 @@ def test_converged_minimisation_passes(settings):
     [
         ({"max_force": 0.06}, "force of 0.06"),
         ({"max_force": math.nan}, "force of nan"),
-        ({"max_move_A": 5.1}, "moved 5.10"),
-        ({"max_move_A": math.nan}, "moved nan"),
         ({"energy_final": 5.1}, "rose"),
         ({"energy_final": math.nan}, "rose"),
         ({"asked": 3}, "1 of 3 replicas left no record"),
@@ -100,6 +100,40 @@ def test_each_fault_of_a_minimisation_fails(settings, changes, words):
     result = minimized(settings, **changes)
     assert result.verdict == "fail"
     assert words in result.reason
+
+
+def test_a_structure_that_moves_far_passes_and_carries_a_caution(settings):
+    """8 Å on one bead and 3.1 Å RMSD: force, energy and finiteness decide, and the displacement is a caution."""
+    result = minimized(settings, max_move_A=8.0, rmsd_A=3.1)
+    assert result.verdict == "pass"
+    assert (result.value, result.threshold) == (0.04, 0.05)
+    (caution,) = protein_cautions({"chain": {"minimization": result.detail}})
+    assert caution.kind == "moved-in-minimization"
+    assert "3.1 Å RMSD" in caution.text
+    assert protein_cautions({"chain": {"minimization": minimized(settings, rmsd_A=1.9).detail}}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "value", "threshold", "quantity"),
+    [
+        ({"max_force": 0.06}, 0.06, 0.05, ""),
+        ({"max_force": 0.06, "energy_final": 6.0}, 0.06, 0.05, ""),
+        ({"energy_final": 5.5}, 0.5, 5e-5, "rise of the energy"),
+        ({"asked": 3}, None, 0.05, ""),
+    ],
+)
+def test_the_row_shows_the_number_that_decided(settings, changes, value, threshold, quantity):
+    result = minimized(settings, **changes)
+    assert result.value == (value if value is None else pytest.approx(value))
+    assert (result.threshold, result.quantity) == (pytest.approx(threshold), quantity)
+    assert not_decided_by_their_number([result.to_json()]) == []
+
+
+def test_a_verdict_of_the_parity_file_that_no_number_shows_has_no_number():
+    fine = {"value": 1e-7, "limit": 1e-5}
+    result = parity_checks({"force": fine, "energy": fine, "cases": [], "verdict": "fail"})[0]
+    assert (result.verdict, result.value) == ("fail", None)
+    assert "ended with `fail`" in result.reason
 
 
 def test_number():

@@ -21,6 +21,7 @@ from cgloop.validate.registry import CHECKS
 from cgloop.validate.run import validate_run
 from tests.validate import builders, synthetic
 from tests.validate.builders import FakeRun
+from tests.validate.rows import not_decided_by_their_number
 from tests.validate.synthetic import bent
 
 MIRROR = "structure.mirror"
@@ -30,6 +31,7 @@ SLOW = pytest.mark.slow
 def run_and_judge(run: FakeRun, folder):
     paths = builders.write_run(run, folder)
     metrics = validate_run(run.config(), out=folder / "out", **paths)
+    assert not_decided_by_their_number(metrics["checks"]) == []
     return metrics, judge(metrics, REQUIRED)
 
 

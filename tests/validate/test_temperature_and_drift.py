@@ -7,6 +7,7 @@ from cgloop.units import KB, thermal_energy
 from cgloop.validate.nve import judge_drift
 from cgloop.validate.nvt import judge_temperature, kinetic_temperature
 from tests.validate.builders import kinetic_series
+from tests.validate.rows import not_decided_by_their_number
 
 TARGET = 320.0
 BEADS = 10
@@ -54,6 +55,14 @@ def test_slow_heating_fails_although_its_mean_is_right(settings):
     result = judged(series, settings)
     assert result.verdict == "fail"
     assert "from start to end" in result.reason
+
+
+def test_the_row_shows_the_change_where_the_mean_does_not_fail(settings):
+    result = judged(temperatures(heating=0.1), settings)
+    assert (result.verdict, result.quantity) == ("fail", "change from start to end, relative")
+    assert result.value == pytest.approx(0.1, abs=0.03)
+    assert abs(result.detail["mean_K"] / TARGET - 1.0) < 0.02
+    assert not_decided_by_their_number([result.to_json()]) == []
 
 
 def test_short_run_is_inconclusive_and_says_how_long(settings):
@@ -126,6 +135,9 @@ def test_opposite_drifts_do_not_cancel(settings):
     assert abs(result.detail["mean_slope"]) < 0.2
     assert result.verdict == "fail"
     assert "drifts by" in result.reason
+    assert result.value == pytest.approx(3.0, abs=0.3), "the row shows the slope that decided"
+    assert result.quantity.startswith("replica ")
+    assert not_decided_by_their_number([result.to_json()]) == []
 
 
 def test_noisy_energy_is_inconclusive(settings):
