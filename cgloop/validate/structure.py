@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.checks import Check, CheckResult, Plot
+from cgloop.checks import Check, CheckResult, Plot, decide
 from cgloop.config.validate import ValidateConfig
 from cgloop.validate.comparison import Comparison, Measure, Needs, Sample, compare, equilibrated
 from cgloop.validate.distances import CONTACT_PROBABILITY, ContactMap, Metric, Wasserstein
@@ -171,7 +171,7 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         subject: the protein.
 
     Returns:
-        The first measure as value, all of them in `detail`.
+        The measure that decided as value, all of them in `detail`.
     """
     settings, check, view = target.settings, spec.check, target.view(spec)
 
@@ -211,21 +211,36 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     reason = outcome.reason
     if "mean_model" in detail:
         reason = f"mean {detail['mean_model']:.3g} (reference {detail['mean_reference']:.3g}); {reason}"
-    first = view.measures[0]
+    shown = deciding(view.measures, outcome)
+    measure = view.measures[shown]
     return CheckResult(
         check=check.name,
         subject=subject,
-        value=first.shown(outcome.values[0]),
-        error=float(outcome.errors[0]),
-        threshold=first.shown(outcome.limits[0]),
+        value=measure.shown(outcome.values[shown]),
+        error=float(outcome.errors[shown]),
+        threshold=measure.shown(outcome.limits[shown]),
+        quantity=measure.name if shown else "",
+        direction=measure.direction if shown else None,
         verdict=outcome.verdict,
         reason=reason,
-        unit=check.unit,
-        reference=first.shown(outcome.noise[0]),
+        unit=measure.unit if shown else check.unit,
+        reference=measure.shown(outcome.noise[shown]),
         n_effective=outcome.n_effective,
         detail=detail,
         plot=view.plot(mine, theirs, metric, outcome),
     )
+
+
+def deciding(measures: Sequence[Measure], outcome: Comparison) -> int:
+    """Return the number of the measure that decided: the first whose own verdict is that of the check, else the first.
+
+    A map of contacts may fail by its correlation alone, while the mean difference is inside its limit.
+    """
+    rows = zip(measures, outcome.values, outcome.errors, outcome.limits, strict=True)
+    for number, (measure, value, error, limit) in enumerate(rows):
+        if measure.judged and decide(float(value), float(error), float(limit), "at most") == outcome.verdict:
+            return number
+    return 0
 
 
 def _scalar(

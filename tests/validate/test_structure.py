@@ -14,6 +14,7 @@ from cgloop.validate.plots import MAX_BYTES, ProteinPlots, plot_data, rounded
 from cgloop.validate.rundata import Replica, StageRun
 from cgloop.validate.structure import Frames, Protein, Target, observe, run_comparison
 from tests.validate.builders import elastic_frames
+from tests.validate.rows import not_decided_by_their_number
 
 ALL = list(BY_NAME)
 
@@ -239,3 +240,18 @@ def test_nothing_to_plot_is_no_error(ensembles, protein):
 
 def test_rounding():
     assert rounded(np.array([1.2345678, np.nan, -0.000123456])) == [1.2346, None, -0.00012346]
+
+
+def test_the_row_of_the_contact_map_shows_the_correlation_where_that_fails(chain, protein, ensembles, settings):
+    """With a wide limit of the mean difference a chain folded the other way round fails by Pearson's r alone."""
+    wide = settings.model_copy(update={"contact_mad": 1.0})
+    spec = BY_NAME["structure.contacts"]
+    random, turned = np.random.default_rng(5), chain[1][[3, 4, 5, 6, 7, 8, 9, 0, 1, 2]]
+    model = [observe(elastic_frames(random, turned, 200), protein, settings) for _ in range(8)]
+    result = run_comparison(spec, model, Target(protein, ensembles["reference"], 320.0, wide), "chain")
+    difference, correlation = result.detail["measures"]
+    assert difference["value"] < difference["limit"]
+    assert result.verdict == "fail"
+    assert (result.quantity, result.direction) == ("Pearson r", "at least")
+    assert (result.value, result.threshold) == (correlation["value"], correlation["limit"])
+    assert not_decided_by_their_number([result.to_json()]) == []
