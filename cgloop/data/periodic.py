@@ -88,19 +88,20 @@ class Parts:
 
     def steps(self, positions: np.ndarray) -> np.ndarray:
         """Return the vectors [A, 3] from the parent of each atom of `order` to the atom."""
-        return positions[self.order] - positions[self.parent]
+        return positions.take(self.order, axis=0) - positions.take(self.parent, axis=0)
 
     def shifts(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Return the numbers of cell vectors, int [A, 3], to add to each atom so that it lies next to its parent."""
         steps = self.steps(positions)
-        turns = np.zeros((len(steps) + 1, 3), int)
-        far = np.flatnonzero((steps**2).sum(axis=1) >= inner_radius(cell) ** 2)
-        if len(far):
-            turns[far] = nearest_image(steps[far], cell)
-            # The subtree of an atom moves with it.
-            np.subtract.at(turns, self.end[far], turns[far].copy())
-        shifts = np.empty((len(steps), 3), int)
-        shifts[self.order] = np.cumsum(turns, axis=0)[:-1]
+        shifts = np.zeros((len(steps), 3), int)
+        far = np.flatnonzero(np.einsum("ad,ad->a", steps, steps) >= inner_radius(cell) ** 2)
+        if not len(far):
+            return shifts
+        # The subtree of an atom moves with it: its turns begin at the atom and end behind the subtree.
+        images = nearest_image(steps[far], cell)
+        turns = np.stack([-np.bincount(self.end[far], column, len(steps) + 1) for column in images.T], axis=1)
+        turns[far] += images
+        shifts[self.order] = np.cumsum(turns, axis=0)[:-1].astype(int)
         return shifts
 
 
@@ -234,9 +235,11 @@ def _sound(positions: np.ndarray) -> np.ndarray:
 
 def _move(positions: np.ndarray, shifts: np.ndarray, cell: np.ndarray) -> bool:
     """Move atoms by cell vectors, in place; return whether any was moved."""
-    rows = np.flatnonzero(shifts.any(axis=1))
-    positions[rows] = positions[rows].astype(float) + shifts[rows] @ cell
-    return bool(len(rows))
+    if not shifts.any():
+        return False
+    # Where a shift is zero the sum is the very number that was there.
+    positions += shifts.astype(float) @ cell
+    return True
 
 
 def place_parts(
