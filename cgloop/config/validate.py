@@ -65,8 +65,8 @@ class ValidateConfig(Section):
     training_change: float = Field(
         0.01,
         gt=0,
-        description="Largest relative change of the loss over the last fifth of the epochs with which a training "
-        "counts as converged.",
+        description="Largest excess of the validation loss of the kept epoch over the lowest, and largest fall over the "
+        "last fifth of the epochs where the lowest lies in it, with which a training counts as converged; both relative.",
     )
     min_replicas: int = Field(
         3, ge=2, description="Smallest number of replicas for which an error bar over replicas is believed."

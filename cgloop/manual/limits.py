@@ -89,7 +89,7 @@ MODEL = (
           "rounding in float32"),
     Limit("parity (model.ptb)", "differences of force and energy of the emulated plugin, as above",
           "parity.emulation_limit", "", "at most", "reported beside parity, and written into the manifest"),
-    Limit("training.converged", "change of the loss over the last fifth of the epochs, relative",
+    Limit("training.converged", "validation loss of the kept epoch above the lowest, and its fall at the end, relative",
           "validate.training_change", "", "at most", "reported by default"),
     Limit("training.converged", "last part of the epochs that is looked at", "validate.training:LAST_PART", "",
           "reported", "definition of the check"),
