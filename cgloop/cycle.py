@@ -10,6 +10,7 @@ from typing import Any
 
 from cgloop.checks import worst_of
 from cgloop.config import Config
+from cgloop.config.validate import required_by_default
 from cgloop.data.dataset import DatasetReader
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.extension import extend, lengthened, significance, told
@@ -156,7 +157,7 @@ def collect_outbox(run: RunDirectory) -> None:
 
 
 def _one_cycle(context: Context) -> dict[str, Any]:
-    require_known(context.config.gate.required)
+    require_known(context.config.required_checks)
     require_known(context.config.gate.optional, "gate.optional")
     folder = context.run.cycle(context.cycle)
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,14 +243,14 @@ def _verdict_by(context: Context, required: Sequence[str]) -> dict[str, Any]:
     manifest = read_json(context.folder("export") / "manifest.json")
     verdict = judge(
         metrics, required, manifest.get("cautions") or [], optional=context.config.gate.optional,
-        significance=significance(context.config),
+        significance=significance(context.config), usual=required_by_default(context.config.model.energy),
     )  # fmt: skip
     return told(context, verdict)
 
 
 def _judge(context: Context) -> dict[str, Any]:
     """The verdict of a cycle, written beside its stages and on top of the run; a pass is deployed."""
-    verdict = _verdict_by(context, context.config.gate.required)
+    verdict = _verdict_by(context, context.config.required_checks)
     verdict["run"] = context.config.run.name
     verdict["cycle"] = context.cycle
     verdict["results"] = {

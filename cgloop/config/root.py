@@ -12,7 +12,7 @@ from cgloop.config.model import AllegroConfig, AnyModel
 from cgloop.config.priors import PriorsConfig
 from cgloop.config.run import RunConfig
 from cgloop.config.train import TrainConfig
-from cgloop.config.validate import GateConfig, ParityConfig, ValidateConfig
+from cgloop.config.validate import GateConfig, ParityConfig, ValidateConfig, required_by_default
 
 
 class Config(Section):
@@ -35,6 +35,11 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     feedback: FeedbackConfig = FeedbackConfig.model_validate({})
     slurm: SlurmConfig = SlurmConfig()
+
+    @property
+    def required_checks(self) -> list[str]:
+        """Names of the checks that decide: those of `gate.required`, or the default for this kind of model."""
+        return self.gate.required or required_by_default(self.model.energy)
 
     @property
     def md_temperature_K(self) -> float:

@@ -65,8 +65,9 @@ class ValidateConfig(Section):
     training_change: float = Field(
         0.01,
         gt=0,
-        description="Largest excess of the validation loss of the kept epoch over the lowest, and largest fall over the "
-        "last fifth of the epochs where the lowest lies in it, with which a training counts as converged; both relative.",
+        description="Largest excess of the validation loss of the kept epoch over the lowest, and largest fall over"
+        " the last fifth of the epochs where the lowest lies in it, with which a training counts as converged; both"
+        " relative.",
     )
     min_replicas: int = Field(
         3, ge=2, description="Smallest number of replicas for which an error bar over replicas is believed."
@@ -229,14 +230,24 @@ REQUIRED = [
 ]
 
 
+REQUIRED_OF_HYBRID = ["training.network_helps"]
+"""Required besides `REQUIRED` where a network is added to a prior."""
+
+
+def required_by_default(energy: str) -> list[str]:
+    """Return the names of the checks that decide by default for a model with `model.energy`."""
+    return [*REQUIRED, *(REQUIRED_OF_HYBRID if energy == "hybrid" else [])]
+
+
 class GateConfig(Section):
     """Checks that decide the verdict; all others are reported."""
 
-    required: list[str] = Field(
-        default_factory=lambda: list(REQUIRED),
+    required: list[str] | None = Field(
+        None,
         min_length=1,
         description="Checks that decide the verdict; all others are reported. Default: every check with a limit that"
-        " the usual references can decide (docs/validation.md).",
+        " the usual references can decide (docs/validation.md), and `training.network_helps` only where"
+        " `model.energy` is `hybrid`.",
     )
     optional: list[str] = Field([], description="Checks that do not decide; the verdict says if they fail.")
     significance: float = Field(

@@ -26,7 +26,8 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
 
     Returns:
         `cycle`, `verdict`, `summary`; `survival` (share of the time asked for, 0 if nothing is known), `survived_ns`,
-        `asked_ns`; `failed` and `undecided` (numbers of required checks); `crashes` (by class); `drift`, `force`
+        `asked_ns`; `failed` and `undecided` (numbers of required checks); `crashes` (by class);
+        `too_little_data` (the network learned its training frames and gains nothing on others); `drift`, `force`
         (`rmse`, `prior`, `minus_prior`, kcal/mol/Å) and `structure` (checks by protein, value, error, verdict);
         `force_rise` (RMSE less that of the base cycle on the same frames, `value` and 95 % `error`; `comparable` if
         model and priors are the same, so that decoys may be the cause); `decoys` (`used`
@@ -50,6 +51,7 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
         "failed": sum(check["verdict"] == "fail" for check in required) + len(verdict.get("missing") or []),
         "undecided": sum(check["verdict"] == "inconclusive" for check in required),
         "crashes": _classes(feedback),
+        "too_little_data": _too_little_data(checks),
         "drift": _values(checks, ("nve.drift",)),
         "force": {
             "rmse": forces.get("rmse_full"),
@@ -92,6 +94,14 @@ def _survival(checks: Sequence[dict[str, Any]]) -> dict[str, float]:
     survived, asked = (sum(float(one.get(key) or 0.0) for one in details) for key in ("survived_ns", "asked_ns"))
     share = min(1.0, survived / asked) if asked > 0 else 0.0
     return {"survival": share if np.isfinite(share) else 0.0, "survived_ns": survived, "asked_ns": asked}
+
+
+def _too_little_data(checks: Sequence[dict[str, Any]]) -> bool:
+    """Whether the network lacks training data, by `training.network_helps`."""
+    return any(
+        check["check"] == "training.network_helps" and bool((check.get("detail") or {}).get("too_little_data"))
+        for check in checks
+    )
 
 
 def _classes(feedback: dict[str, Any]) -> dict[str, int]:

@@ -127,7 +127,8 @@ def plan_next(config: Config, plans: Sequence[Plan], rows: Sequence[dict[str, An
         parameters = last.base if last.base is not None else base
     active = list(last.active if kept else plans[base].active)
     before = changed(config, Plan(0, active=active).changes)
-    choice = choose(before, rows[base]["crashes"], frozenset(rejected))
+    too_little_data = bool(rows[base].get("too_little_data"))
+    choice = choose(before, rows[base]["crashes"], frozenset(rejected), too_little_data=too_little_data)
     cycle = last.cycle + 1
     if choice.remedy is not None:
         entry = {"remedy": choice.remedy, "since": cycle, "changes": choice.changes, "reason": choice.reason}

@@ -121,6 +121,9 @@ assert set(REMEDIES) == set(get_args(RemedyName))
 NO_CRASH = "no crash"
 """Stands for a cycle that fell short without one."""
 
+TOO_LITTLE_DATA = "too little data for a network"
+"""Stands for a cycle without a crash whose network learned its training frames and gains nothing on others."""
+
 AGAINST: Mapping[str, tuple[RemedyName, ...]] = {
     CrashClass.CLASH: (
         "add-prior", "stronger-repulsion", "bound-network", "stronger-regularisation", "longer-training",
@@ -136,6 +139,7 @@ AGAINST: Mapping[str, tuple[RemedyName, ...]] = {
     CrashClass.ENERGY_DRIFT: ("smaller-time-step", "add-prior", "bound-network", "stronger-regularisation"),
     CrashClass.LOST_ATOMS: ("add-prior", "bound-network", "smaller-time-step"),
     NO_CRASH: ("longer-training", "refine-prior", "lower-learning-rate"),
+    TOO_LITTLE_DATA: ("stronger-regularisation", "refine-prior"),
 }  # fmt: skip
 """What is tried against each class, the most likely cause first."""
 
@@ -148,6 +152,8 @@ NOTHING_AGAINST: Mapping[str, str] = {
 }
 """Why there is no remedy against a class."""
 
+NO_REMEDY_FOR_DATA = "too little data for a network: add reference frames, or set `model.energy: prior-only`"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -158,17 +164,20 @@ class Choice:
     reason: str
 
 
-def choose(config: Config, classes: Mapping[str, int], rejected: frozenset[str]) -> Choice:
-    """The next remedy.
+def choose(
+    config: Config, classes: Mapping[str, int], rejected: frozenset[str], *, too_little_data: bool = False
+) -> Choice:
+    """Return the next remedy.
 
     Args:
         config: with the remedies that are in force.
         classes: number of crashes of each class.
         rejected: names of remedies that did not help.
+        too_little_data: the check `training.network_helps` says so.
     """
-    passed_over = []
-    counted = dict(classes) or {NO_CRASH: 1}
-    order = [*CrashClass, NO_CRASH]
+    passed_over = [NO_REMEDY_FOR_DATA] if too_little_data else []
+    counted = dict(classes) or {TOO_LITTLE_DATA if too_little_data else NO_CRASH: 1}
+    order = [*CrashClass, NO_CRASH, TOO_LITTLE_DATA]
     for kind in sorted(counted, key=lambda one: (-counted[one], order.index(one))):
         if kind in NOTHING_AGAINST:
             passed_over.append(f"{kind}: {NOTHING_AGAINST[kind]}")

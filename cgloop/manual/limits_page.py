@@ -1,6 +1,6 @@
 """The page `limits.md`: every limit of checks and monitors."""
 
-from cgloop.config.validate import REQUIRED
+from cgloop.config.validate import REQUIRED, REQUIRED_OF_HYBRID
 from cgloop.manual.keys import keys
 from cgloop.manual.limits import GROUPS, Limit
 from cgloop.manual.markdown import table
@@ -56,7 +56,7 @@ def _checks() -> str:
                 one.title,
                 one.direction,
                 one.unit,
-                "yes" if one.name in REQUIRED else "no",
+                "yes" if one.name in REQUIRED else "of `hybrid` models" if one.name in REQUIRED_OF_HYBRID else "no",
                 one.definition,
             ]
             for one in CHECKS.values()

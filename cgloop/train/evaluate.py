@@ -6,6 +6,8 @@ memory. Who predicted them does not matter.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,8 +83,33 @@ def metrics_of(sums: np.ndarray) -> dict[str, float | None]:
     }
 
 
+@dataclass(frozen=True)
+class FrameErrors:
+    """Squared deviations of forces frame by frame, in the order of the frames, for statistics that need their order.
+
+    Attributes:
+        names: of the proteins.
+        protein: int64 [F], index into `names`.
+        replica: int32 [F], trajectory of each frame in its source.
+        components: int64 [F], number of force components.
+        model, prior: [F], sums over these of the squared deviation, (kcal/mol/Å)²; `prior` is the fitted prior alone.
+    """
+
+    names: list[str]
+    protein: np.ndarray
+    replica: np.ndarray
+    components: np.ndarray
+    model: np.ndarray
+    prior: np.ndarray
+
+    def write(self, path: Path) -> None:
+        """Write an NPZ file; the same numbers give the same bytes."""
+        arrays = {name: np.asarray(value) for name, value in vars(self).items()}
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
 class ForceTally:
-    """Sums over frames of what is told about forces.
+    """Sums of force deviations over frames.
 
     Attributes:
         frames: any set.
@@ -100,6 +127,7 @@ class ForceTally:
         n_blocks = int(self.block.max()) + 1
         self.sums = {mode: np.zeros((len(frames.chain_types), len(COLUMNS))) for mode in self.modes}
         self._block_squares = {mode: np.zeros(n_blocks) for mode in ("full", "prior-only")}
+        self._frame_squares = {mode: np.zeros(frames.n_frames) for mode in ("full", "prior-only")}
         self._labels: list[str] = []
         self._components = 3.0 * np.bincount(self.block, weights=frames.beads.counts, minlength=n_blocks)
 
@@ -125,6 +153,7 @@ class ForceTally:
         bead, _ = frames.chain_beads.take(frames.protein[chosen])
         own, where = np.unique(bead, return_inverse=True)
         block = np.repeat(self.block[chosen], frames.beads.counts[chosen])
+        place = np.repeat(np.arange(len(chosen)), frames.beads.counts[chosen])
         for mode in self.modes:
             terms = metric_sums(forces[mode], reference)
             self.sums[mode][own] += np.stack([np.bincount(where, weights=column) for column in terms.T], axis=1)
@@ -132,11 +161,21 @@ class ForceTally:
                 label = np.repeat(self._which[chosen], frames.beads.counts[chosen])
                 np.add.at(self._label_sums[mode], label, terms)
             if mode in self._block_squares:
-                np.add.at(self._block_squares[mode], block, terms[:, COLUMNS.index("squares")])
+                squares = terms[:, COLUMNS.index("squares")]
+                np.add.at(self._block_squares[mode], block, squares)
+                self._frame_squares[mode][chosen] = np.bincount(place, weights=squares, minlength=len(chosen))
 
     def blocks(self) -> dict[str, list[float]]:
         """Sums of what is resampled together: `squares` of the full model and `components`, to compare trainings."""
         return {"squares": self._block_squares["full"].tolist(), "components": self._components.tolist()}
+
+    def frame_errors(self) -> FrameErrors:
+        """Return the squared deviations of every frame."""
+        frames = self.frames
+        return FrameErrors(
+            list(frames.names), frames.protein, frames.replica, 3 * frames.beads.counts,
+            self._frame_squares["full"], self._frame_squares["prior-only"],
+        )  # fmt: skip
 
     def difference(self, seed: int) -> dict[str, float | int | str]:
         """See `rmse_difference`: of the full model less that of the prior alone."""
@@ -213,6 +252,7 @@ def evaluate_forces(
     ]
     return {
         "split": split,
+        "whole_proteins": tally.whole_proteins,
         "n_frames": frames.n_frames,
         "n_beads": frames.n_beads,
         "frames_per_protein": dict(zip(frames.names, n_frames.tolist(), strict=True)),

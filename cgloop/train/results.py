@@ -18,17 +18,20 @@ from cgloop.residues import N_TYPES, RESIDUES
 from cgloop.stages import write_json
 from cgloop.train.checkpoints import write_tensors
 from cgloop.train.ensemble import disagreement
-from cgloop.train.evaluate import ForceTally, Predictor, evaluate_forces, predictions
+from cgloop.train.evaluate import ForceTally, FrameErrors, Predictor, evaluate_forces, predictions
 from cgloop.train.position import HISTORY_UNITS, TrainResult
 from cgloop.train.task import Task
+
+FORCE_ERRORS = "force_errors.npz"
 
 DECOYS = (
     "frames without reference forces: the learned force should be zero on `beads` of their beads; all others are masked"
 )
 
 
-def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
-    """Contents of forces.json: on the test frames, or on those of validation if there are none, which it then says.
+def judge(task: Task, trained: dict[str, Any]) -> tuple[dict[str, Any], FrameErrors]:
+    """Return the contents of forces.json and the deviations of every frame: on the test frames, or on those of
+    validation if there are none (`split` says which).
 
     `prior-only` is the fitted prior, which the model has to beat; `trained-prior` is its own, if that was trained.
     """
@@ -54,7 +57,7 @@ def judge(task: Task, trained: dict[str, Any]) -> dict[str, Any]:
             own = which == k
             seen = {"frames": int(own.sum()), "weight": float(weight[own].mean()) if own.any() else None}
             found["per_source"][label]["training"] = seen
-    return found
+    return found, tally.frame_errors()
 
 
 def _modes(task: Task, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -98,6 +101,7 @@ def write_results(
     task: Task,
     result: TrainResult,
     judged: dict[str, Any],
+    errors: FrameErrors,
     summary: dict[str, Any],
     members: Sequence[dict[str, Any]] = (),
 ) -> None:
@@ -107,6 +111,7 @@ def write_results(
         out: folder of the stage.
         task, result: what was trained, and what came of it.
         judged, summary: contents of forces.json and summary.json.
+        errors: contents of force_errors.npz.
         members: trained parameters of further members of an ensemble.
     """
     write_tensors(out / "params.safetensors", _flat(task.whole(result.params)))
@@ -133,6 +138,7 @@ def write_results(
         contents["decoys.json"] = {"about": DECOYS, "decoys": task.decoys}
     for name, data in contents.items():
         write_json(out / name, jsonable(data))
+    errors.write(out / FORCE_ERRORS)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 

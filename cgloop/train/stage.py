@@ -39,9 +39,9 @@ def train_stage(
     """Train, evaluate on held-out frames, and write everything into `out`.
 
     Called again on a folder with checkpoints of the same inputs, it goes on from the last. Files: params.safetensors,
-    model.json, history.json, forces.json, summary.json, timing.json; metrics.jsonl and tensorboard/ from the first
-    epoch on; priors.yaml if the prior was trained; best/ if the parameters of several epochs are kept; ensemble/ and
-    ensemble.json if there are several members; decoys.json if there are decoys among the training frames.
+    model.json, history.json, forces.json, force_errors.npz, summary.json, timing.json; metrics.jsonl and tensorboard/
+    from the first epoch on; priors.yaml if the prior was trained; best/ if the parameters of several epochs are kept;
+    ensemble/ and ensemble.json if there are several members; decoys.json if there are decoys among the training frames.
 
     Args:
         config: `model`, `train`, `priors`, the temperature of `data`, the seed of `run`.
@@ -84,10 +84,10 @@ def train_stage(
     world.barrier("trained")
     if not world.is_primary:
         return {}
-    judged = judge(task, result.params)
+    judged, errors = judge(task, result.params)
     summary = summarise(task, result, judged)
     result.timing["stage_s"] = time.monotonic() - start
-    write_results(out, task, result, judged, summary, members)
+    write_results(out, task, result, judged, errors, summary, members)
     task.sets.close()
     shutil.rmtree(out / FRAMES, ignore_errors=True)
     log.info(

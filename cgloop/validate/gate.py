@@ -35,6 +35,7 @@ def judge(
     *,
     optional: Sequence[str] = (),
     significance: float = 0.01,
+    usual: Sequence[str] = REQUIRED,
 ) -> dict[str, Any]:
     """Return the verdict of the gate: the contents of `verdict.json`.
 
@@ -53,6 +54,7 @@ def judge(
         cautions: those of the model, from the bundle's manifest; they do not change the verdict.
         optional: names of checks that do not decide, and whose fail is reported.
         significance: chance that a healthy model is failed by any of the required checks.
+        usual: names of the checks that decide by default; a caution names those that did not.
 
     Returns:
         `verdict`, `refused`, `summary` (plain words), `reasons` (one sentence per required check that did not pass),
@@ -75,7 +77,7 @@ def judge(
     missed = missed_controls(case)
     if objection or missed:
         verdict = "inconclusive"
-    own = [*protein_cautions(case.proteins), *gate_cautions(required, REQUIRED)]
+    own = [*protein_cautions(case.proteins), *gate_cautions(required, usual)]
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict,

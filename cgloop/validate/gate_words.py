@@ -8,6 +8,7 @@ from cgloop.validate.judgement import Judged, JudgedCheck, Reason, ReasonKind
 from cgloop.validate.registry import CHECKS
 
 LONGEST_RUN_FACTOR = 100
+MORE_DATA = "more training data"
 
 COLUMNS = ("verdict", "check", "of", "value", "limit", "reference")
 
@@ -163,11 +164,18 @@ def what_decides(needs: Sequence[Mapping[str, Any]]) -> str:
         parts.append(f"a run more than {LONGEST_RUN_FACTOR} times as long, which means a value farther from the limit")
     elif factors:
         parts.append(f"a run about {max(1.1, math.ceil(10 * max(factors)) / 10):g} times as long")
+    if wider := max((need.get("data_factor") or 0 for need in needs), default=0):
+        few = wider <= LONGEST_RUN_FACTOR
+        parts.append(
+            f"about {max(1.1, math.ceil(10 * wider) / 10):g} times as many held-out frames" if few else MORE_DATA
+        )
+    if any(need.get("training_data") for need in needs):
+        parts.append(MORE_DATA)
     if replicas := max((need.get("replicas") or 0 for need in needs), default=0):
         parts.append(f"at least {replicas:g} replicas")
     if any(need.get("longer_reference") for need in needs):
         parts.append("a longer reference")
-    return " and ".join(parts)
+    return " and ".join(dict.fromkeys(parts))
 
 
 def title(name: str) -> str:

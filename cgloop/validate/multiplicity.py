@@ -8,6 +8,7 @@ from typing import Any
 from scipy import stats
 
 from cgloop.validate.judgement import Case, Chance, Checks, JudgedCheck, Reason, asked
+from cgloop.validate.registry import OF_THE_MODEL
 from cgloop.validate.statistics import CONFIDENCE, holm, student_t
 
 FEWEST_REPLICAS = 3
@@ -45,7 +46,8 @@ def correct_for_number(checks: Checks, case: Case) -> Checks:
                 "chance", {"checks": len(family), "chance": float(together), "limit": case.significance}
             )  # fmt: skip
             factor = _longer(alone, case.significance / len(family), case.replicas(check))
-            check = check.changed("inconclusive", reason, {"run_factor": factor})
+            more = "data_factor" if check.name in OF_THE_MODEL else "run_factor"
+            check = check.changed("inconclusive", reason, {more: factor})
         changed[index] = check
     return tuple(changed)
 

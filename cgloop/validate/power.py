@@ -8,6 +8,8 @@ POWER_NOTES: dict[str, str] = {
     "static.gradient": "Steps of the energy that lie between its three frames are not seen; drift and order in "
     "NVE look at every step.",
     "static.symmetry": "Three frames; an energy that does not know left from right is as invariant as one that does.",
+    "training.network_helps": "A mean over held-out frames: a network that helps where the frames are may do harm "
+    "where there are none, which only the dynamics show.",
     "parity.forces": "Frames of other proteins, and states that its cases do not contain, are not compared.",
     "parity.energy": "Does not see an error of the energy that is the same in LAMMPS and in JAX.",
     "stability.survival": "That nothing broke in S ns bounds the rate of crashes below 3/S per ns (95 %), no further.",

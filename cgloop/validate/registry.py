@@ -3,6 +3,7 @@
 from cgloop.checks import Check
 from cgloop.validate import (
     artifact,
+    network,
     nve,
     nvt,
     nvt_ensemble,
@@ -22,6 +23,7 @@ _OF_THE_MODEL = (
     artifact.PARITY_FORCES,
     artifact.PARITY_ENERGY,
     training.CONVERGED,
+    network.HELPS,
     artifact.FORCE_ERROR,
 )
 

@@ -18,6 +18,7 @@ from cgloop.progress import progress
 from cgloop.stages import write_json
 from cgloop.validate import (
     artifact,
+    network,
     nve,
     nvt,
     nvt_ensemble,
@@ -73,7 +74,7 @@ def validate_run(
         md_dir: holds `md.json`, `<protein>/<stage>/…`, and `uncertainty.json` if there is an ensemble.
         dataset_dir: the reference.
         parity_json: what parity found; `static.json` lies beside it.
-        train_dir: holds `forces.json` and `history.json`.
+        train_dir: holds `forces.json`, `force_errors.npz`, `history.json` and `summary.json`.
         out: folder, made if it is not there.
         control_dir: holds `control.json`; None: there were no controls.
 
@@ -95,6 +96,7 @@ def validate_run(
         *artifact.parity_checks(parity, config.parity),
         *training.read_converged(train_dir, settings),
         artifact.force_error_check(forces),
+        *(network.read_network(train_dir, forces, settings) if config.model.energy == "hybrid" else []),
     ]
     names = sorted(md["proteins"])
     measured: dict[str, Measured] = {}

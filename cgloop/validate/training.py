@@ -1,7 +1,7 @@
 """Convergence of the training, from the losses in `history.json`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,21 +146,22 @@ def converged_check(history: dict[str, Any], settings: ValidateConfig) -> CheckR
         return _result(None, 0.0, settings, "fail", "a loss is not finite", {"by_own_rule": True}, _plot(losses))
     course = Course.of(losses)
     verdicts: list[Verdict] = [decide(course.excess, 0.0, limit, "at most")]
-    value, error = course.excess, 0.0
+    value, error, quantity = course.excess, 0.0, "kept epoch above the lowest"
     if course.late:
         verdicts.append(
             "pass" if course.fall <= course.fall_error else decide(course.fall, course.fall_error, limit, "at most")
         )
         if verdicts[0] == "pass" and course.fall > course.excess:
-            value, error = course.fall, course.fall_error
+            value, error, quantity = course.fall, course.fall_error, "fall at the end"
     gap = float(losses.validation[-losses.last :].mean() / losses.train[-losses.last :].mean() - 1.0)
-    detail = {
+    detail: dict[str, Any] = {
         "lowest_epoch": course.lowest, "kept_epoch": losses.kept, "excess": course.excess, "rise": course.rise,
         "fall": course.fall, "fall_error": course.fall_error, "lowest_in_last_part": course.late,
         "epochs": losses.last, "gap": gap, "stopped": history.get("stopped"), "by_own_rule": True, "needs": {},
     }  # fmt: skip
     reason = _in_words(course, losses, limit, gap)
-    return _result(value, error, settings, worst_verdict(verdicts), reason, detail, _plot(losses))
+    result = _result(value, error, settings, worst_verdict(verdicts), reason, detail, _plot(losses))
+    return replace(result, quantity=quantity)
 
 
 def _in_words(course: Course, losses: Losses, limit: float, gap: float) -> str:
@@ -176,10 +177,13 @@ def _in_words(course: Course, losses: Losses, limit: float, gap: float) -> str:
 
 
 def _plot(losses: Losses) -> Plot:
-    curves = (("validation", "model", losses.validation), ("training", "control", losses.train))
+    epochs = losses.epochs.tolist()
     return Plot(
         "lines", "epoch", "loss ((kcal/mol/Å)²)",
-        [Curve(name, role, losses.epochs.tolist(), loss.tolist()) for name, role, loss in curves],
+        [
+            Curve("validation", "model", epochs, losses.validation.tolist()),
+            Curve("training", "control", epochs, losses.train.tolist()),
+        ],
     )  # fmt: skip
 
 

@@ -193,3 +193,15 @@ def test_decisions_are_those_of_the_files(tmp_path):
     assert read == plans
     assert plan_next(config, read[:3], json.loads(json.dumps(rows))) == plans[3]
     assert read_plan(tmp_path / "none", 2) == Plan(2, base=1, start=1)
+
+
+def test_too_little_data_is_answered_with_what_needs_less_and_points_to_data():
+    """A longer training, first against anything else that fell short, would only fit the same frames further."""
+    allowed = config_of(allow=["longer-training", "stronger-regularisation"])
+    assert choose(allowed, {}, frozenset()).remedy == "longer-training"
+    assert choose(allowed, {}, frozenset(), too_little_data=True).remedy == "stronger-regularisation"
+    none = choose(allowed, {}, frozenset({"stronger-regularisation"}), too_little_data=True)
+    assert none.remedy is None
+    assert "add reference frames" in none.reason
+    crashed = choose(allowed, {"clash": 1}, frozenset({"stronger-regularisation"}), too_little_data=True)
+    assert crashed.remedy == "longer-training"

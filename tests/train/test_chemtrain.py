@@ -93,8 +93,8 @@ def done(inputs, tmp_path_factory):  # noqa: F811
 def test_a_stage_with_it_learns_and_exports(done, inputs, tmp_path):  # noqa: F811
     out, summary = done
     assert {path.name for path in out.iterdir()} == {
-        "params.safetensors", "model.json", "history.json", "forces.json", "summary.json", "timing.json",
-        "metrics.jsonl", "tensorboard",
+        "params.safetensors", "model.json", "history.json", "forces.json", "force_errors.npz", "summary.json",
+        "timing.json", "metrics.jsonl", "tensorboard",
     }  # fmt: skip
     history = json.loads((out / "history.json").read_text())
     losses = history["columns"]["validation_loss"]

@@ -84,8 +84,8 @@ def test_files(done):
     out, summary = done
     files = {p.name for p in out.iterdir()}
     assert files == {
-        "params.safetensors", "model.json", "history.json", "forces.json", "summary.json", "timing.json",
-        "metrics.jsonl", "tensorboard",
+        "params.safetensors", "model.json", "history.json", "forces.json", "force_errors.npz", "summary.json",
+        "timing.json", "metrics.jsonl", "tensorboard",
     }  # fmt: skip
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["frames"] == {"train": 32, "validation": 16, "test": 16}
@@ -115,7 +115,15 @@ def test_the_figures_are_those_of_the_model_that_is_kept(done, inputs):
             graph = build_graph(protein.residue_type, protein.linked, positions, model.cutoff_A, edge_capacity=30)
             squares.append(((np.asarray(function(positions, graph)) - reference) ** 2).ravel())
     expected = np.sqrt(np.concatenate(squares).mean())
-    assert json.loads((out / "forces.json").read_text())["rmse_full"] == pytest.approx(expected, rel=1e-5)
+    forces = json.loads((out / "forces.json").read_text())
+    assert forces["rmse_full"] == pytest.approx(expected, rel=1e-5)
+    with np.load(out / "force_errors.npz", allow_pickle=False) as errors:
+        assert errors["names"].tolist() == reader.names
+        assert np.bincount(errors["protein"]).tolist() == list(forces["frames_per_protein"].values())
+        assert errors["model"] == pytest.approx([one.sum() for one in squares], rel=1e-4), "frame by frame, in order"
+        for mode, total in (("model", "rmse_full"), ("prior", "rmse_prior")):
+            rmse = np.sqrt(errors[mode].sum() / errors["components"].sum())
+            assert rmse == pytest.approx(forces[total], rel=1e-6)
 
 
 def test_same_inputs_same_bytes_and_another_seed_others(done, inputs, tmp_path):

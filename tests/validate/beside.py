@@ -100,6 +100,16 @@ def history_of(seed: int, epochs: int = 40) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def force_errors_of(forces: dict[str, Any], beads: int = 10) -> dict[str, np.ndarray]:
+    """Deviations of independent frames whose root mean squares are those of `forces.json`."""
+    rng, count = np.random.default_rng(7), forces["n_frames"]
+    model, prior = (
+        3 * beads * forces[name] ** 2 * rng.gamma(50.0, 1 / 50.0, count) for name in ("rmse_full", "rmse_prior")
+    )
+    where = np.zeros(count, int)
+    return {"protein": where, "replica": where, "components": where + 3 * beads, "model": model, "prior": prior}
+
+
 def order_totals(rng: np.random.Generator, timestep_fs: float, kT: float) -> list[dict[int, np.ndarray]]:
     """Of each replica, the total energy [T] by what the time step was divided by, observed after each whole step.
 

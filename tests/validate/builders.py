@@ -209,6 +209,7 @@ def write_run(run: FakeRun, root: Path) -> dict[str, Path]:
     _write_dataset(run, folders["prep"])
     (folders["train"] / "forces.json").write_text(json.dumps(run.forces))
     (folders["train"] / "history.json").write_text(json.dumps(run.history))
+    np.savez(folders["train"] / "force_errors.npz", **beside.force_errors_of(run.forces))
     (folders["parity"] / "parity.json").write_text(json.dumps(run.parity))
     (folders["parity"] / "static.json").write_text(json.dumps(run.static))
     stages = {}

@@ -35,6 +35,7 @@ def test_loss_that_still_falls_fails_by_what_it_falls_by(settings):
     assert falling.verdict == "fail"
     assert falling.value == pytest.approx(0.2 * 19 / (82 - 0.2 * 90.5), abs=0.001)
     assert falling.value == falling.detail["fall"]
+    assert falling.quantity == "fall at the end"
     assert "falls by" in falling.reason
 
 
