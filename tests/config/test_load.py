@@ -7,6 +7,7 @@ import yaml
 
 from cgloop.config import load_config
 from cgloop.config.load import parse_config
+from cgloop.config.neutral import without_neutral
 from cgloop.config.root import Config
 from cgloop.errors import UserError
 from cgloop.pipeline import BY_NAME
@@ -87,13 +88,16 @@ def test_configs_without_a_network_are_those_of_allegro():
 
 
 def test_what_was_trained_before_networks_had_names_is_not_trained_again():
-    settings = BY_NAME["train"].settings
-    before = settings(parse_config(GOOD + "model: {preset: lean}\n", Path("c.yaml")))["model"]
+    def settings(text):
+        """Settings as they enter the digest of the stage."""
+        return without_neutral(BY_NAME["train"].settings(parse_config(GOOD + text, Path("c.yaml"))))
+
+    before = settings("model: {preset: lean}\n")["model"]
     assert set(before) == {
         "preset", "energy", "cutoff_A", "symmetry", "max_ell", "n_layers", "n_radial", "envelope_p", "embedding",
         "species_embedding", "mlp", "hidden",
     }  # fmt: skip
-    painn = settings(parse_config(GOOD + "model: {network: painn}\n", Path("c.yaml")))["model"]
+    painn = settings("model: {network: painn}\n")["model"]
     assert painn["network"] == "painn"
 
 
