@@ -1,16 +1,20 @@
 # make demo   a real protein: trained, run in LAMMPS, judged, reported (about 6 minutes on 2 cores)
-# make test   the tests
-# Both set up .venv from the pinned requirements first.
+# make test   the quick tests (about 6 minutes on 2 cores); make test-slow the others, make test-all both
+# All set up .venv from the pinned requirements first.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# Processes that share the tests; each takes up to 4 GB. A file stays in one process, with what it prepares.
+# Processes that share the tests; each takes up to 4 GB. tests/order.py says which test runs in which.
 WORKERS ?= 2
+PYTEST  := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: demo test test-slow bench lint lock clean
+# Without kept bytecode each of the processes that the tests start compiles all modules that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-slow test-all bench lint lock clean
 
 demo: $(READY)
 	@# 0 pass, 3 fail, 4 inconclusive: the loop ran and gave a verdict
@@ -18,10 +22,13 @@ demo: $(READY)
 	  { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ] || exit $$code; }
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(TEST_OPTIONS)
+	$(PYTEST) -m "not slow" $(TEST_OPTIONS)
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow $(TEST_OPTIONS)
+	$(PYTEST) -m slow $(TEST_OPTIONS)
+
+test-all: $(READY)
+	$(PYTEST) $(TEST_OPTIONS)
 
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=median,iqr,rounds
@@ -36,7 +43,7 @@ $(READY): requirements/pinned.txt requirements/chemtrain.txt pyproject.toml
 	  { echo "cgloop needs Python 3.11 to 3.13; set PYTHON=..."; exit 1; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/pinned.txt \
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps $(PIP_OPTIONS) -r requirements/pinned.txt \
 	  -r requirements/chemtrain.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)

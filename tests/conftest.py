@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
+
+from tests import order, processor_time
 
 # The same examples in every run: what a random one finds shall not fail somebody else's change. To look for more:
 # `pytest --hypothesis-profile=search`.
@@ -30,6 +33,7 @@ class FailuresAtOnce:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--failures-at-once", action="store_true", help="print each failure when it happens, too")
+    parser.addoption("--processor-time", type=int, default=0, metavar="N", help="print the N dearest tests and files")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -41,13 +45,31 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what JAX compiled: tests, and the processes they start, mostly compile what an earlier one did.
 
-    Set before JAX is imported; `--cache-clear` forgets it. Processes that share the tests share it. An entry that is
-    read while another process writes it is no harm: JAX then compiles.
+    Set before JAX is imported; `--cache-clear` forgets it. Processes that share the tests share it.
     """
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    folder = config.cache.mkdir("jax") if config.pluginmanager.has_plugin("cacheprovider") else _own_cache(config)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    # Programs that compile in a moment, too: importing jax-md alone compiles over a hundred of them.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # Their folder is an option of the compiler, and would make entries those of one folder alone.
     os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
+    processor_time.register(config)
+    config.pluginmanager.register(order.PlainNames())
+
+
+def _own_cache(config: pytest.Config) -> Path:
+    """A folder of this call alone, where pytest keeps nothing between calls (`-p no:cacheprovider`)."""
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") if hasattr(config, "workerinput") else None
+    if folder is None:
+        holder = TemporaryDirectory(prefix="jax-cache-")
+        config.add_cleanup(holder.cleanup)
+        folder = holder.name
+    return Path(folder)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order.arrange(items)
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def test_shares_of_a_cycle(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.machine
 def test_scaling_and_profile_of_a_run(tmp_path, example_h5):
     config = short_config(tmp_path, example_h5, md={"replicas": 2})
     out = tmp_path / "scaling.json"

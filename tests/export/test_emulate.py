@@ -41,15 +41,19 @@ MODELS = {
     ),
     "painn": Model(small_painn(cutoff_A=CUTOFF_A, trained_types=UNTRAINED), "ml-only", CUTOFF_A),
 }
-PARAMS = {name: small_params(model) for name, model in MODELS.items()}
 TOLERANCE = 2e-5
+
+
+@cache
+def params_of(name):
+    return small_params(MODELS[name])
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ptb")
     for name, model in MODELS.items():
-        write_ptb(folder / f"{name}.ptb", model, PARAMS[name])
+        write_ptb(folder / f"{name}.ptb", model, params_of(name))
     return {name: folder / f"{name}.ptb" for name in MODELS}
 
 
@@ -60,7 +64,7 @@ def reference(name, seed=None):
     network = without_prior(MODELS[name])
     graph = build_graph(TYPES, np.zeros(N_BEADS - 1, bool), x, CUTOFF_A)
     function = jax.jit(partial(energy_and_forces, network), compiler_options=QUICKLY)
-    energy, forces, _ = function(PARAMS[name], x.astype(np.float32), graph)
+    energy, forces, _ = function(params_of(name), x.astype(np.float32), graph)
     return np.asarray(forces), float(energy[0])
 
 
@@ -173,7 +177,7 @@ def evenly(model, params, positions, graph, of_beads=chemtrain_deploy.bead_energ
 @both_newtons
 def test_an_energy_of_all_beads_shared_evenly_is_caught(monkeypatch, tmp_path, newton):
     monkeypatch.setattr(chemtrain_deploy, "bead_energies", evenly)
-    write_ptb(tmp_path / "wrong.ptb", MODELS["allegro"], PARAMS["allegro"])
+    write_ptb(tmp_path / "wrong.ptb", MODELS["allegro"], params_of("allegro"))
     plugin = plugin_of(tmp_path / "wrong.ptb", newton)
     expected = reference("allegro")
     one, several = (split(X, TYPES + 1, slabs(n), plugin.ptb.reach_A(newton)) for n in (1, 3))
@@ -313,7 +317,7 @@ def test_forces_are_slopes_of_the_energies_of_all_domains(files, name):
 
 
 def test_compare(files):
-    found = compare(files["allegro"], MODELS["allegro"], PARAMS["allegro"], X, TYPES, (1, 2))
+    found = compare(files["allegro"], MODELS["allegro"], params_of("allegro"), X, TYPES, (1, 2))
     assert found["cases"] == 4
     assert found["max_force_difference"] < TOLERANCE
     assert found["max_energy_difference"] < 1e-4

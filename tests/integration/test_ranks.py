@@ -38,6 +38,7 @@ def without_md(finished_run, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.machine
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_same_trajectories_on_one_rank_and_on_several(tmp_path, finished_run, ranks):
     """Three replicas on two ranks, and on four, one of which gets none; of the dynamics and of their controls."""
@@ -72,6 +73,7 @@ def same_trajectories(here, there):
 
 
 @pytest.mark.slow
+@pytest.mark.machine
 def test_a_stop_reaches_all_ranks_and_the_same_command_goes_on(tmp_path, finished_run):
     run = without_md(finished_run, tmp_path)
     config = yaml.safe_load((run / "config.yaml").read_text())

@@ -12,7 +12,7 @@ from cgloop.submit import JOBS
 from tests.executors.real_slurm import missing_programs, running_slurm, wait_until
 from tests.integration.conftest import digests, events, short_config
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.machine]
 VERDICTS = (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE)
 
 

@@ -10,7 +10,6 @@ from cgloop.interrupt import clear_stop, request_stop
 from cgloop.md import neighbours as module
 from cgloop.md.coupling import Coupling
 from cgloop.md.evaluate import ModelEvaluator, compile_model
-from cgloop.md.jax_md_engine import Bath, ScanEngine
 from cgloop.md.monitors import Limits, Monitor
 from cgloop.md.recorder import Recorder
 from cgloop.md.run import md_stage
@@ -29,6 +28,8 @@ def frames_of(replicas, n_beads=N):
 
 def run(x, v, steps, *, bath=None, room=None, chunk_steps=40, every=0, save=lambda m: None, start=None, **options):
     """The coupling after all steps, and the engine; masses are those of `run_in_lammps`."""
+    from cgloop.md.jax_md_engine import ScanEngine  # jax-md takes seconds to import, in each process that has tests
+
     n_replicas, n_beads, _ = x.shape
     model = ModelEvaluator(COMPILED, system(n_beads), 1.0, room)
     engine = ScanEngine(model, masses_of(n_beads), n_replicas, DT, bath, chunk_steps)
@@ -41,6 +42,8 @@ def run(x, v, steps, *, bath=None, room=None, chunk_steps=40, every=0, save=lamb
 
 
 def bath(replicas, friction_per_ps=1.0):
+    from cgloop.md.jax_md_engine import Bath
+
     return Bath(TEMPERATURE_K, friction_per_ps, 2**40 + 5, replicas)
 
 

@@ -1,6 +1,7 @@
 """Spherical harmonics and Clebsch–Gordan coefficients against e3nn-jax."""
 
-import e3nn_jax
+import importlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,13 +13,19 @@ PRODUCTS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def e3nn_jax():
+    """Imported by the process alone that runs these tests: it takes seconds."""
+    return importlib.import_module("e3nn_jax")
+
+
 def unit_vectors(n: int) -> np.ndarray:
     vectors = np.random.default_rng(1).normal(size=(n, 3))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("degree", range(4))
-def test_spherical_harmonics(degree):
+def test_spherical_harmonics(e3nn_jax, degree):
     vectors = unit_vectors(20)
     reference = e3nn_jax.spherical_harmonics(
         [degree], e3nn_jax.IrrepsArray("1o", jnp.asarray(vectors)), normalize=True, normalization="component"
@@ -29,7 +36,7 @@ def test_spherical_harmonics(degree):
 
 
 @pytest.mark.parametrize(("l1", "l2", "l3"), PRODUCTS)
-def test_clebsch_gordan(l1, l2, l3):
+def test_clebsch_gordan(e3nn_jax, l1, l2, l3):
     """Equal to e3nn's up to the sign, which is a convention; e3nn's squares add up to 1/(2l3 + 1) for each m3."""
     ours = clebsch_gordan(l1, l2, l3)
     reference = np.asarray(e3nn_jax.clebsch_gordan(l1, l2, l3)) * np.sqrt(2 * l3 + 1)
@@ -38,7 +45,7 @@ def test_clebsch_gordan(l1, l2, l3):
 
 
 @pytest.mark.parametrize(("l1", "l2", "l3"), PRODUCTS)
-def test_product_rotates_as_a_tensor(l1, l2, l3):
+def test_product_rotates_as_a_tensor(e3nn_jax, l1, l2, l3):
     """Product of rotated tensors = rotated product, with e3nn's Wigner matrices."""
     rng = np.random.default_rng(2)
     first, second = rng.normal(size=2 * l1 + 1), rng.normal(size=2 * l2 + 1)
