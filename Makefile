@@ -7,9 +7,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# Processes that share the tests; each takes up to 4 GB. tests/order.py says which test runs in which.
+# Processes that share the tests; each takes up to 4 GB. tests/order.py says which test runs in which, and when.
 WORKERS ?= 2
-PYTEST  := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST  := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # Without kept bytecode each of the processes that the tests start compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE

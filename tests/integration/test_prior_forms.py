@@ -54,3 +54,8 @@ def test_other_forms_of_the_prior_go_through_parity_and_md(tmp_path, example_h5,
     md = read(cycle / "md" / "md.json")["proteins"]["cln025"]["stages"]
     assert all(replica["converged"] for replica in md["minimize"]["replicas"])
     assert all(replica["survived"] for stage in ("nvt", "nve") for replica in md[stage]["replicas"])
+    # The page reads what the priors left, and draws every form.
+    assert cgloop("report", tmp_path / "runs" / "short").returncode == 0
+    page = (tmp_path / "runs" / "short" / "report.html").read_text()
+    assert ("prior-contacts" in page) == forms["contacts"]
+    assert ("prior-electrostatics" in page) == forms["electrostatics"]
