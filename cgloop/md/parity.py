@@ -2,7 +2,8 @@
 
 What is compared is what LAMMPS would integrate: its force array and its potential energy. The reference is the
 energy function of `cgloop.model` with the parameters of the training, in float32, on a graph without skin or padding.
-The prior terms of the artifact are compared with LAMMPS's own styles, too, and `model.ptb` is run by emulation.
+The prior terms of the artifact are compared with LAMMPS's own styles, too, and `model.ptb` is run by emulation. For a
+few frames of the smallest protein the reference is evaluated in float64 by NumPy, without compilation.
 """
 
 import logging
@@ -20,11 +21,12 @@ from cgloop.config import Config
 from cgloop.data.dataset import DatasetReader
 from cgloop.export.bundle import load_bundle, read_trained
 from cgloop.interrupt import check_stop
-from cgloop.md.evaluate import compile_model
+from cgloop.md.evaluate import Compiled, compile_model
 from cgloop.md.parity_cases import CASES, Difference, Reference, compare, make_setup
 from cgloop.md.parity_causes import explain
 from cgloop.md.parity_emulation import emulate_ptb
 from cgloop.md.parity_native import NATIVE_CASES, NativePrior, compare_native
+from cgloop.md.parity_uncompiled import UNCOMPILED_CASES, UncompiledReference, compare_uncompiled
 from cgloop.md.system import System, least_seen, spread
 from cgloop.model.hybrid import Model, Params, flatten_params
 from cgloop.progress import progress
@@ -92,7 +94,7 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
     rows: list[Row] = []
     precision: list[float] = []
     native = NATIVE_CASES if bundle.model.has_prior else {}
-    with progress("md parity", len(proteins) * (len(CASES) + len(native)) + 1, "cases") as bar:
+    with progress("md parity", len(proteins) * (len(CASES) + len(native)) + 2, "cases") as bar:
         for frames in proteins:
             reference = Reference(model, params, frames.system)
             precision.append(single_precision_error(reference, frames.positions[0]))
@@ -118,6 +120,9 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
                 ]
                 bar.advance(1, case=case)
         first = proteins[0]
+        check_stop()
+        rows += uncompiled_rows(config, Reference(model, params, first.system), compiled, model, params, first)
+        bar.advance(1, case="uncompiled")
         emulation = emulate_ptb(bundle, model, params, first.system, first.positions[0], config.parity.emulation_limit)
         bar.advance(1, case="emulation")
     same = same_parameters(params, bundle.params)
@@ -127,9 +132,11 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
             config.parity.force_limit,
             config.parity.energy_limit,
             same,
-            {**CASES, **native},
+            {**CASES, **native, **UNCOMPILED_CASES},
             lambda row: (
-                explain_row(row, model, params) if row.case in CASES else explain_row(row, bundle.model, bundle.params)
+                explain_row(row, bundle.model, bundle.params)
+                if row.case in NATIVE_CASES
+                else explain_row(row, model, params)
             ),
         ),
         "emulation": emulation,
@@ -145,6 +152,16 @@ def parity_stage(config: Config, bundle_dir: Path, train_dir: Path, dataset_dir:
     write_json(out / "timing.json", {"seconds": time.perf_counter() - began})
     _tell(result)
     return result
+
+
+def uncompiled_rows(
+    config: Config, reference: Reference, compiled: Compiled, model: Model, params: Params, frames: Frames
+) -> list[Row]:
+    """Return the comparisons with the model as NumPy evaluates it, of one protein."""
+    setup = make_setup("held-out", compiled, frames.system, frames.positions, config.md.skin_A, config.run.seed)
+    uncompiled = UncompiledReference(model, params, frames.system)
+    kT = thermal_energy(config.data.temperature_K)
+    return [Row(case, frames, found) for case, found in compare_uncompiled(setup, reference, uncompiled, kT)]
 
 
 def load_frames(config: Config, reader: DatasetReader) -> list[Frames]:

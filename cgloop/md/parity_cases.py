@@ -233,5 +233,31 @@ def compare(setup: Setup, reference: Callable[..., tuple[np.ndarray, np.ndarray]
                     force_square=float(np.mean(expected_forces**2)),
                     energy=energy - energy_expected,
                     energy_scale=max(abs(energy_expected), setup.copies * n_beads * kT),
-                    term=TERM_NAMES[int(np.argmax(np.nan_to_num(terms, nan=np.inf)))],
+                    term=_largest_term(terms),
                 )
+
+
+def difference_of(
+    frame: int,
+    positions: np.ndarray,
+    found: tuple[np.ndarray, np.ndarray],
+    expected: tuple[np.ndarray, np.ndarray],
+    kT: float,
+) -> Difference:
+    """Return the difference of two evaluations of one frame, each forces [N, 3] and energy terms."""
+    (forces, terms), (expected_forces, expected_terms) = found, expected
+    energy = float(expected_terms.sum())
+    return Difference(
+        frame=frame,
+        positions=positions,
+        expected=expected_forces,
+        forces=forces - expected_forces,
+        force_square=float(np.mean(expected_forces**2)),
+        energy=float(terms.sum()) - energy,
+        energy_scale=max(abs(energy), len(positions) * kT),
+        term=_largest_term(np.abs(terms - expected_terms)),
+    )
+
+
+def _largest_term(differences: np.ndarray) -> str:
+    return TERM_NAMES[int(np.argmax(np.nan_to_num(differences, nan=np.inf)))]

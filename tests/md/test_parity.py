@@ -19,6 +19,7 @@ from cgloop.md.parity import Frames, Row, judge, parity_stage
 from cgloop.md.parity_cases import CASES, compare, make_setup, relabel
 from cgloop.md.parity_emulation import emulate_ptb
 from cgloop.md.parity_native import NATIVE_CASES
+from cgloop.md.parity_uncompiled import UNCOMPILED_CASES
 from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import init_params
 from cgloop.model.topology import build_topology
@@ -39,7 +40,10 @@ def test_a_sound_bundle_passes(world, tmp_path):
     assert result["verdict"] == "pass"
     assert result["frames"] == 4
     assert result["same_parameters"]
-    assert [case["name"] for case in result["cases"]] == [*CASES, *NATIVE_CASES]
+    assert [case["name"] for case in result["cases"]] == [*CASES, *NATIVE_CASES, *UNCOMPILED_CASES]
+    artifact, double = (case for case in result["cases"] if case["name"] in UNCOMPILED_CASES)
+    assert 0 < artifact["max_force_difference_over_rms"] < 2e-5
+    assert double["max_force_difference_over_rms"] < 1e-10
     assert result["skipped"] == {}
     native = [case for case in result["cases"] if case["name"] in NATIVE_CASES]
     assert all(0 < case["max_force_difference_over_rms"] < 2e-5 for case in native)
