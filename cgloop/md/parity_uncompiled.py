@@ -23,7 +23,7 @@ UNCOMPILED_CASES = {
 """Cases, and what it most likely means if one fails while those before it pass."""
 
 MAX_FRAMES = 2
-"""Tracing the model takes 1 to 2 s, and a frame of 10 beads 0.05 s; what is compiled wrongly is wrong in every frame."""
+"""Tracing the model takes 1 to 2 s, a frame of 10 beads 0.05 s. A program that is wrong is wrong in every frame."""
 
 Forces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """A frame [N, 3] in Å to forces [N, 3] in kcal/mol/Å and energy terms in kcal/mol."""
