@@ -16,7 +16,7 @@ from tests.integration.conftest import cgloop, digests, events, short_config, st
 KILLS = {stage.name: 3 if stage.resumable else 1 for stage in PIPELINE}
 """How often each stage is killed: again and again where it goes on from where it was, once where it begins anew."""
 
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 @pytest.fixture
