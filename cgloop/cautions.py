@@ -19,6 +19,7 @@ Kind = Literal[
     "untrained-protein",
     "trained-protein",
     "moved-in-minimization",
+    "relaxing-reference",
     "reduced-gate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -93,6 +94,14 @@ def _of_protein(name: str, entry: Mapping[str, Any]) -> Iterator[Caution]:
             f"{name} has no held-out frames: it was trained on, started from training frames, and is compared with "
             "them. That it does well says nothing about other proteins.",
             {"protein": name, "frames": dict(frames)},
+        )
+    if relaxing := (entry.get("reference") or {}).get("relaxing"):
+        yield Caution(
+            "relaxing-reference",
+            f"The reference of {name} still leaves the one conformation in which all of it was begun, in "
+            f"{listing(relaxing, MOST_NAMES)}: a fail of these is one against the reference as given. A longer "
+            "reference, or one begun in several conformations, would decide.",
+            {"protein": name, "checks": list(relaxing)},
         )
     yield from _moved(name, entry.get("minimization") or {})
 

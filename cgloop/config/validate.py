@@ -72,6 +72,19 @@ class ValidateConfig(Section):
     min_replicas: int = Field(
         3, ge=2, description="Smallest number of replicas for which an error bar over replicas is believed."
     )
+    lineages: dict[str, list[list[int]]] = Field(
+        {},
+        description="Replicas of the reference that are one lineage (a simulation and what continues it), in order of "
+        "time, by protein (`*`: any), as `{cln025: [[0, 4], [1, 5]]}`. All others are one each, unless the data say "
+        "that they were begun from another (`branch_skip_ps`).",
+    )
+    branch_skip_ps: float = Field(
+        1000.0,
+        ge=0,
+        description="Time after which a replica of the reference that was begun from a frame of another (attribute "
+        "`started_from`) is a lineage of its own; what comes before is dropped. At least twice the longest relaxation "
+        "time.",
+    )
     survival_fraction: float = Field(
         1.0, gt=0, le=1, description="Smallest share of the time asked for that every replica must survive."
     )

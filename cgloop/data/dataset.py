@@ -19,9 +19,10 @@ from cgloop.data.protein import (
     SPLITS,
     TEMPERATURE_TOLERANCE_K,
     ProteinData,
+    TrajectoryFacts,
     choose_frames,
 )
-from cgloop.data.writer import MANIFEST, SCHEMA_VERSION, ProteinWriter, write_manifest, write_protein
+from cgloop.data.writer import MANIFEST, SCHEMA_VERSION, TRAJECTORIES, ProteinWriter, write_manifest, write_protein
 from cgloop.errors import UserError
 from cgloop.stages import digest_file
 
@@ -38,6 +39,7 @@ __all__ = [
     "DatasetReader",
     "ProteinData",
     "ProteinWriter",
+    "TrajectoryFacts",
     "write_manifest",
     "write_protein",
 ]
@@ -220,7 +222,9 @@ def _read_small(file: h5py.File) -> tuple[Arrays, Arrays]:
 
 def _assemble(name: str, file: h5py.File, beads: Arrays, small: Arrays, chosen: np.ndarray) -> ProteinData:
     large = {field: read_frames(file[field], chosen) for field in ("positions", "forces")}
-    return ProteinData(name=name, **beads, **large, **{field: rows[chosen] for field, rows in small.items()})
+    facts = tuple(TrajectoryFacts(*row) for row in json.loads(file.attrs.get(TRAJECTORIES, "[]")))
+    frames = {field: rows[chosen] for field, rows in small.items()}
+    return ProteinData(name=name, **beads, **large, **frames, trajectories=facts)
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

@@ -1,6 +1,7 @@
 """Frames of one protein in memory, and the names under which a file holds them."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,21 @@ BEAD_FIELDS = {
 TEMPERATURE_TOLERANCE_K = 0.01
 
 
+class TrajectoryFacts(NamedTuple):
+    """What a source says about one of its trajectories beside the frames.
+
+    Attributes:
+        temperature_K, replica: which trajectory.
+        frame_ps: time between frames of the source; None if it does not say.
+        started_from: replica at this temperature from one of whose frames it was begun; None for an own start.
+    """
+
+    temperature_K: float
+    replica: int
+    frame_ps: float | None = None
+    started_from: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ProteinData:
     """Frames of one protein; F frames, N beads.
@@ -45,6 +61,7 @@ class ProteinData:
         replica: int32 [F], trajectory in the source.
         source_frame: int32 [F], index of the frame in that trajectory.
         split: int8 [F], a value of `SPLITS`.
+        trajectories: what the source says about trajectories; those that it says nothing about are left out.
     """
 
     name: str
@@ -59,6 +76,7 @@ class ProteinData:
     replica: np.ndarray
     source_frame: np.ndarray
     split: np.ndarray
+    trajectories: tuple[TrajectoryFacts, ...] = ()
 
     def __post_init__(self):
         n, f = len(self.residue_type), len(self.positions)

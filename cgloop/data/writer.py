@@ -12,12 +12,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cgloop.data.protein import BEAD_FIELDS, FRAME_FIELDS, SPLIT_NAMES, SPLITS, ProteinData
+from cgloop.data.protein import BEAD_FIELDS, FRAME_FIELDS, SPLIT_NAMES, SPLITS, ProteinData, TrajectoryFacts
 from cgloop.residues import sequence
 from cgloop.stages import digest_file, write_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+TRAJECTORIES = "trajectories"
+"""Attribute of a protein's file: what the source says about trajectories, a JSON list of `TrajectoryFacts`."""
 # Chunks of about this many bytes: large enough to read fast, small enough to read single frames.
 CHUNK_BYTES = 128 * 1024
 MOVED_BYTES = 16 * 1024 * 1024
@@ -106,6 +108,12 @@ class ProteinWriter:
         """Store attributes that are known only after the frames; None is left out."""
         self._file.attrs.update({key: value for key, value in attributes.items() if value is not None})
 
+    def describe_trajectories(self, facts: Sequence[TrajectoryFacts]) -> None:
+        """Store what the source says about trajectories; those about which it says nothing are left out."""
+        known = [fact for fact in facts if fact.frame_ps is not None or fact.started_from is not None]
+        if known:
+            self._file.attrs[TRAJECTORIES] = json.dumps(known)
+
     def attach(self, dataset: str, values: np.ndarray) -> None:
         """Store an array of its own beside the frames."""
         self._file.create_dataset(dataset, data=values, compression="gzip", shuffle=True)
@@ -136,6 +144,7 @@ def write_protein(path: Path, protein: ProteinData, attributes: Mapping[str, Any
     with ProteinWriter(path, {field: getattr(protein, field) for field in BEAD_FIELDS}, attributes) as writer:
         writer.append(protein.positions, protein.forces, protein.temperature_K, protein.replica, protein.source_frame)
         writer.finish(protein.split)
+        writer.describe_trajectories(protein.trajectories)
 
 
 def write_manifest(

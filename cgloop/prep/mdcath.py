@@ -2,7 +2,9 @@
 
 The layout: one group per protein with the PDB text of its atoms, and below it `<temperature>/<replica>/coords` (Å),
 `…/forces` (kcal/mol/Å) and `…/box` (nm, of the first frame; the volume is constant). Unit attributes are not relied on.
-Replicas may differ in length or be empty, and temperature groups may be called `320` or `sims320K`.
+Replicas may differ in length or be empty, and temperature groups may be called `320` or `sims320K`. Two optional
+attributes of a replica are read: `frame_ps`, the time between frames, and `started_from`, the replica and frame that it
+was begun from.
 """
 
 import re
@@ -30,6 +32,7 @@ NM = 10.0
 FETCH_AGAIN = "fetch it again, or leave it out of `data.sources`"
 
 _TEMPERATURE = re.compile(r"(?:sims)?(\d+(?:\.\d+)?)K?")
+_STARTED_FROM = re.compile(r"(\d+):(-?\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class MdcathTrajectory:
     replica: int
     n_frames: int
     molecules: Molecules = field(repr=False)
+    frame_ps: float | None = None
+    started_from: int | None = None
 
     @property
     def where(self) -> str:
@@ -218,13 +223,36 @@ class MdcathFile:
                 if isinstance(item, h5py.Group) and replica.isdigit():
                     n_frames = self._count_frames(item)
                     if n_frames:
-                        one = MdcathTrajectory(self.path, item, float(match[1]), int(replica), n_frames, molecules)
+                        facts = self._spacing(item), self._parent(item)
+                        one = MdcathTrajectory(
+                            self.path, item, float(match[1]), int(replica), n_frames, molecules, *facts
+                        )
                         found.append(one)
                         if one.doubt_of_cell:
                             self.notes.append(f"{name}/{replica}: {one.doubt_of_cell}")
                     else:
                         self.notes.append(f"{name}/{replica} has no frames")
         return sorted(found, key=lambda t: (t.temperature_K, t.replica))
+
+    def _spacing(self, group: h5py.Group) -> float | None:
+        """Return the time between frames, ps, from the attribute `frame_ps`."""
+        try:
+            found = float(group.attrs["frame_ps"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return found if 0 < found < float("inf") else None
+
+    def _parent(self, group: h5py.Group) -> int | None:
+        """Return the replica that the attribute `started_from`, `replica:frame`, names."""
+        if "started_from" not in group.attrs:
+            return None
+        text = _text(group.attrs["started_from"])
+        if match := _STARTED_FROM.fullmatch(text.strip()):
+            return int(match[1])
+        raise UserError(
+            f"`started_from` is `{text}`, not `replica:frame`", where=f"{self.path}, {group.name}",
+            remedy="name the replica and the frame that it was begun from, as 3:-1, or remove the attribute",
+        )  # fmt: skip
 
     def _count_frames(self, group: h5py.Group) -> int:
         where = f"{self.path}, {group.name}"

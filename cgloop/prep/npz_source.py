@@ -20,6 +20,8 @@ class NpzTrajectory:
     protein: NpzProtein
     temperature_K: float
     replica: int
+    frame_ps: float | None = None
+    started_from: int | None = None
 
     @property
     def n_frames(self) -> int:

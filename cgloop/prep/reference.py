@@ -67,6 +67,14 @@ class Trajectory(Protocol):
     def key(self) -> tuple[float, int]:
         """(temperature in K, replica)."""
 
+    @property
+    def frame_ps(self) -> float | None:
+        """Time between frames; None if the source does not say."""
+
+    @property
+    def started_from(self) -> int | None:
+        """Replica from one of whose frames it was begun; None for an own start."""
+
     def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
         """The wanted frames, in order, in blocks of bounded size. Raises UserError if the file is damaged there."""
 

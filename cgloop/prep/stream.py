@@ -10,7 +10,7 @@ import numpy as np
 from cgloop.config.data import DataConfig
 from cgloop.data.dataset import SPLITS, ProteinWriter
 from cgloop.data.noise import METHOD, choose_frames, estimate_noise
-from cgloop.data.protein import TEMPERATURE_TOLERANCE_K
+from cgloop.data.protein import TEMPERATURE_TOLERANCE_K, TrajectoryFacts
 from cgloop.data.splits import assign_splits, fit_window, part_of
 from cgloop.interrupt import check_stop
 from cgloop.prep.fitting import Maps, fit_maps, fit_notes, read_sample
@@ -122,6 +122,9 @@ class _Job:
                 return ProteinResult(self.reference.name, {}, {}, []), _count(writer)
             projection = self._report(maps, writer, split, tally, kept)
             writer.describe(_noise_attributes(projection))
+            writer.describe_trajectories(
+                [TrajectoryFacts(*t.key, t.frame_ps, t.started_from) for t in self.trajectories]
+            )
             if maps.chosen in FITTED:
                 weights = maps.by_name[maps.chosen].weights(len(self.reference.atoms))
                 writer.attach("force_map", weights.astype(np.float32))

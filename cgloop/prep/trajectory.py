@@ -37,6 +37,8 @@ class MdaTrajectory:
     temperature_K: float
     replica: int
     images: Images
+    frame_ps: float | None = None
+    started_from: int | None = None
 
     @property
     def n_frames(self) -> int:

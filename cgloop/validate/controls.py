@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from cgloop.checks import CheckResult
-from cgloop.validate.comparison import compare, in_words, leave_one_out, sampling_doubts
+from cgloop.validate.comparison import compare, leave_one_out
 from cgloop.validate.family import COMPARISONS, DECLARED
 from cgloop.validate.handedness import MIRROR, mirror_check
 from cgloop.validate.observables import Frames
+from cgloop.validate.sample import in_words, sampling_doubts
 from cgloop.validate.structure import NotComparable, StructuralCheck, Target, run_comparison, sample_of
 
 CONTROLLED = tuple(check.name for check in DECLARED if check.direction != "reported")

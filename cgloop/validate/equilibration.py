@@ -28,8 +28,9 @@ series reach this in at most 1.7 % of the cases, with more than 10 effective sam
 three CLN025 replicas that move half-way reach 7 to 12."""
 
 FALSE_ALARM, ALARMS_BY_CHANCE = 0.017, 0.01
-"""Chance that a stationary series seems to move, see above, and how likely so many among the replicas may be for them
-to mean something: a single one never does, two of up to 8 do. One that did move shows in the scatter between them."""
+"""Chance that a stationary series seems to move, see above, and how likely so many among the lineages may be for them
+to mean something: a single one never does, two of up to 8 do. A lineage that crosses to another basin once is no defect
+of the data: the scatter between lineages carries it. All that this says is that lineages have not come to rest."""
 
 
 @cache
@@ -57,9 +58,19 @@ def statistical_inefficiency(replicas: list[np.ndarray], *, coarse: bool = False
     pooled = np.concatenate(replicas) if replicas else np.zeros(0)
     if total < 3 or np.ptp(pooled) <= 1e-12 * max(1.0, float(np.abs(pooled).max())):
         return float(max(total, 1))
-    longest = [np.asarray(series, float) for series in replicas if len(series)]
-    g = _timeseries().statistical_inefficiency_multiple(longest, fast=coarse)
-    return float(min(g, total))
+    used = [np.asarray(series, float) for series in replicas if len(series)]
+    if coarse or len({len(series) for series in used}) == 1:
+        g = _timeseries().statistical_inefficiency_multiple(used, fast=coarse)
+    else:
+        # pymbar weights C(τ) with 1 − τ over the mean length, which is negative for the longer series beyond it. The
+        # variance of the pooled mean has the number of pairs at that lag over the number of frames.
+        _, found = _timeseries().statistical_inefficiency_multiple(used, return_correlation_function=True)
+        lags, correlation = np.array(found).T
+        ended = (correlation <= 0) & (lags > MIN_LAG)
+        lengths = np.array([len(series) for series in used])
+        weights = np.maximum(lengths - lags[:, None], 0).sum(axis=1) / total
+        g = 1.0 + 2.0 * float((correlation * weights)[~ended].sum())
+    return float(np.clip(g, 1.0, total))
 
 
 MIN_LAG = 10
@@ -93,9 +104,29 @@ def inefficiencies(replicas: list[np.ndarray]) -> np.ndarray:
     lags = np.arange(1, longest - 1)
     correlation = products[1:-1] / pairs[1:-1, None] / np.where(still, 1.0, variance)
     ended = np.cumsum((correlation <= 0) & (lags[:, None] > MIN_LAG), axis=0) > 0
-    weights = 1.0 - lags / (total / len(replicas))
-    g = 1.0 + 2.0 * (np.where(ended, 0.0, correlation) * weights[:, None]).sum(axis=0)
+    g = 1.0 + 2.0 * (np.where(ended, 0.0, correlation) * (pairs[1:-1] / total)[:, None]).sum(axis=0)
     return np.asarray(np.where(still, total, np.clip(g, 1.0, total)))
+
+
+def effective_between(lineages: list[np.ndarray]) -> np.ndarray:
+    """Effective samples from the scatter of the means of R independent lineages, R s²/s_b², [C].
+
+    s² is the variance of all frames and s_b² that of the means: the pooled mean has the variance s_b²/R. Infinite where
+    the means do not differ or there is one lineage: then they say nothing. Of stationary lineages s_b² scatters like χ²
+    with R − 1 degrees of freedom over R − 1: in 5 % of the cases the estimate is too low by a factor of more than 2.6
+    with 4 lineages, of 2.0 with 8 and of 1.8 with 13.
+
+    Args:
+        lineages: per lineage [F_r] or [F_r, C], finite.
+    """
+    used = [np.asarray(values, float).reshape(len(values), -1) for values in lineages if len(values)]
+    pooled = np.concatenate(used)
+    if len(used) < 2:
+        return np.full(pooled.shape[1], np.inf)
+    between = np.var([values.mean(axis=0) for values in used], axis=0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = len(used) * pooled.var(axis=0) / between
+    return np.where(between > 1e-24 * np.maximum(1.0, np.abs(pooled).max(axis=0)) ** 2, found, np.inf)
 
 
 @dataclass(frozen=True)

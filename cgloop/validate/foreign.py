@@ -84,10 +84,12 @@ def validate_trajectories(
         for check in structural_results(model, reference, absent)
     ]
     controls = Controls.of(reference)
+    about = {**reference.description, "relaxing": reference.target.relaxing()}
     metrics = jsonable(
         {
             "schema_version": SCHEMA_VERSION,
             "temperature": {"md_K": temperature_K, "model_K": temperature_K, "gated": True},
+<<<<<<< HEAD
             "proteins": {
                 reference.name: {
                     "gated": True,
@@ -96,6 +98,9 @@ def validate_trajectories(
                     "periodic_images": [asdict(record) for record in trace.images],
                 }
             },
+=======
+            "proteins": {reference.name: {"gated": True, "replicas": len(trace.replicas), "reference": about}},
+>>>>>>> 3c00127 (Fail what is far from every lineage of the reference, and count lineages)
             "checks": [check.to_json() for check in checks],
             "controls": {
                 "reference": {reference.name: controls.reference},

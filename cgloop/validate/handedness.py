@@ -5,21 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.checks import Check, CheckResult, Curve, Plot, decide
+from cgloop.checks import Check, CheckResult, Curve, Evidence, Plot, decide
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.comparison import (
-    Comparison,
-    Measure,
-    Sample,
-    equilibrated,
-    in_words,
-    replica_doubts,
-    sampling_doubts,
-    together,
-)
+from cgloop.validate.comparison import Comparison
 from cgloop.validate.distances import Disagreement, Metric
+from cgloop.validate.evidence import FEWEST_MODEL, margin_of
 from cgloop.validate.figures import MAX_BARS, densities
+from cgloop.validate.measure import Measure
 from cgloop.validate.observables import Frames
+from cgloop.validate.sample import Sample, equilibrated, in_words, replica_doubts, sampling_doubts, together
 from cgloop.validate.statistics import longer_run_factor, mean_over_replicas
 from cgloop.validate.structure import StructuralCheck, Target, View
 
@@ -123,7 +117,8 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(differences), settings)
     mirrored = [float(np.mean(part < 0)) for part in differences]
     all_mirrored = len(differences) >= settings.min_replicas and min(mirrored) >= MIRRORED_FRACTION
-    if all_mirrored:
+    evidence = _mirrored_evidence(value, error, len(differences))
+    if all_mirrored or (evidence is not None and evidence.evident):
         verdict = "fail"
     elif doubts:
         verdict, shown = "inconclusive", f"{shown}, but {in_words(doubts)}"
@@ -131,15 +126,24 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
     theirs = np.concatenate([frames.mirror_rmsd - frames.rmsd for frames in reference])
     return replace(
         result, value=value, error=error, verdict=verdict, reason=shown, n_effective=sample.n_effective,
-        reference=float(theirs.mean()),
+        reference=float(theirs.mean()), evident=evidence is not None and evidence.evident,
         detail={
             **result.detail, "mirrored_fractions": mirrored, "verdict_of_error_bar": undoubted,
             "needs": needs if verdict == "inconclusive" else {}, "by_own_rule": all_mirrored,
+            "evidence": evidence.to_json() if evidence else None,
         },
         plot=densities(
             "RMSD to the mirror image less RMSD (Å)", np.concatenate([f.mirror_rmsd - f.rmsd for f in model]), theirs
         ),
     )  # fmt: skip
+
+
+def _mirrored_evidence(value: float, error: float, replicas: int) -> Evidence | None:
+    """Return how evidently the mirror image is closer: the native structure is the reference, and has no error."""
+    if replicas < FEWEST_MODEL:
+        return None
+    margin = margin_of(-value, error, 0.0, 0.0, squared=False)
+    return Evidence("RMSD less RMSD to the mirror image", -value, "native structure", error, 0.0, 0.0, margin)
 
 
 def _folded_difference(frames: Frames, limit: float) -> np.ndarray:

@@ -34,7 +34,7 @@ def inputs_of(check: CheckResult, config: Config, reference: Reference) -> dict[
     return inputs
 
 
-SHARED = ("max_trim", "min_effective_samples", "min_replicas", "noise_blocks")
+SHARED = ("max_trim", "min_effective_samples", "min_replicas", "noise_blocks", "lineages", "branch_skip_ps")
 OWN = {
     "structure": ("contact_cutoff_A", "contact_min_separation", "q_beta_per_A", "q_lambda", "handedness_decided"),
     "local": ("class_min_effective_samples", "bond_bin_A", "angle_bin_deg", "dihedral_bin_deg"),

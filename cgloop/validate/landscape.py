@@ -6,9 +6,11 @@ import numpy as np
 
 from cgloop.checks import Check, Curve, Plot
 from cgloop.units import KB
-from cgloop.validate.comparison import Comparison, Measure, Sample
+from cgloop.validate.comparison import Comparison
 from cgloop.validate.distances import Metric, Surface, bins_of
+from cgloop.validate.measure import Measure
 from cgloop.validate.observables import Frames
+from cgloop.validate.sample import Sample
 from cgloop.validate.structure import StructuralCheck, Target, View
 from cgloop.validate.tica import slowest_components
 
@@ -88,7 +90,7 @@ def _view(target: Target) -> View:
         measures=(
             Measure("mean absolute difference", "kcal/mol", settings.surface_mae_kcal_per_mol),
             Measure("root mean square difference", "kcal/mol", unjudged),
-            Measure("divergence", "", unjudged),
+            Measure("divergence", "", unjudged, squared=True),
             Measure("fraction of states visited", "", unjudged, similarity=True),
         ),
         plot=plot,

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from cgloop.checks import Check, Plot
-from cgloop.validate.comparison import Comparison, Measure, Sample
+from cgloop.validate.comparison import Comparison
 from cgloop.validate.distances import Divergence, Metric, bins_of
 from cgloop.validate.figures import bars_of_classes
+from cgloop.validate.measure import Measure
 from cgloop.validate.observables import Frames, Protein
+from cgloop.validate.sample import Needs, Sample
 from cgloop.validate.structure import NotComparable, StructuralCheck, Target, View
 
 DIVERGENCE = "Jensen–Shannon divergence (base 2; 0 for equal, 1 for disjoint distributions) from the reference of "
@@ -99,7 +101,8 @@ def divergence_view(target: Target, coordinates: Coordinates, floor: float) -> V
                 f"samples, at least half are needed; the {few} has fewer"
             )
             factor = needed / max(float(np.median(mine)), 1e-9)
-            raise NotComparable(text, {"run_factor": factor} if few == "model" else {"longer_reference": True})
+            needs: Needs = {"run_factor": factor} if few == "model" else {"longer_reference": True}
+            raise NotComparable(text, needs, Divergence(coordinates.class_of, n_bins, members.astype(float)))
         return Divergence(coordinates.class_of, n_bins, weights)
 
     def detail(model: Sample, reference: Sample, metric: Metric) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def divergence_view(target: Target, coordinates: Coordinates, floor: float) -> V
         feature=feature,
         series=surprise,
         metric=metric,
-        measures=(Measure("divergence", "", floor),),
+        measures=(Measure("divergence", "", floor, squared=True),),
         plot=plot,
         coordinates=lambda frames: _on_circle(coordinates.values(frames)) if coordinates.periodic
         else coordinates.values(frames),

@@ -8,8 +8,8 @@ from scipy import stats
 from cgloop.checks import Check, CheckResult, Verdict, decide
 from cgloop.config.validate import ValidateConfig
 from cgloop.units import thermal_energy
-from cgloop.validate.comparison import Doubt, Needs, in_words, replica_doubts, together
 from cgloop.validate.rundata import StageRun
+from cgloop.validate.sample import Doubt, Needs, in_words, replica_doubts, together
 from cgloop.validate.statistics import (
     Slope,
     linear_slope,

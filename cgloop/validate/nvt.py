@@ -5,8 +5,8 @@ import numpy as np
 from cgloop.checks import Check, CheckResult, Verdict, decide
 from cgloop.config.validate import ValidateConfig
 from cgloop.units import KB
-from cgloop.validate.comparison import Needs, equilibrated, in_words, replica_doubts, sampling_doubts, together
 from cgloop.validate.rundata import StageRun
+from cgloop.validate.sample import Needs, equilibrated, in_words, replica_doubts, sampling_doubts, together
 from cgloop.validate.statistics import linear_slope, longer_run_factor, mean_over_replicas
 
 TEMPERATURE = Check(

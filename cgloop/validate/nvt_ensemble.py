@@ -9,9 +9,9 @@ from scipy import stats
 from cgloop.checks import Check, CheckResult, Curve, Plot, Verdict
 from cgloop.config.validate import ValidateConfig
 from cgloop.units import thermal_energy
-from cgloop.validate.comparison import Doubt, Sample, equilibrated, in_words, sampling_doubts, together
 from cgloop.validate.ensemble import kinetic_p_value
 from cgloop.validate.rundata import StageRun
+from cgloop.validate.sample import Doubt, Sample, equilibrated, in_words, sampling_doubts, together
 from cgloop.validate.statistics import holm
 
 DISTRIBUTION = Check(
@@ -178,9 +178,10 @@ def judge_equipartition(
     adjusted = holm(chances)
     worst = int(np.argmin(np.where(np.isnan(adjusted), -1.0, adjusted)))
     p_value = float(adjusted[worst])
-    scatter = np.array([2.0 / (f * sample.n_effective) for f, sample in zip(freedom, samples, strict=True)])
+    # Velocities forget within picoseconds, whatever basin a replica is in: samples count by their correlation in time.
+    scatter = np.array([2.0 / (f * sample.n_pooled) for f, sample in zip(freedom, samples, strict=True)])
     errors = stats.norm.ppf(0.975) * temperatures * np.sqrt(scatter)
-    n_effective = min(sample.n_effective for sample in samples)
+    n_effective = min(sample.n_pooled for sample in samples)
     doubts = []
     if not n_effective >= settings.min_effective_samples:
         needed = settings.min_effective_samples
@@ -218,8 +219,8 @@ def _chance_of_mean(sample: Sample, mean: float, freedom: float, temperature_K: 
 
     The sum of n independent samples of Gamma distributions of shape f/2 is one of shape n f/2.
     """
-    shape = 0.5 * freedom * sample.n_effective
+    shape = 0.5 * freedom * sample.n_pooled
     measured_kT = 2.0 * mean / freedom
     kT = float(np.clip(measured_kT, *(thermal_energy(temperature_K) * (1.0 + margin * np.array([-1.0, 1.0])))))
-    total = stats.gamma(shape, scale=kT / sample.n_effective)
+    total = stats.gamma(shape, scale=kT / sample.n_pooled)
     return float(min(1.0, 2.0 * min(total.cdf(mean), total.sf(mean))))

@@ -8,9 +8,9 @@ from scipy import stats
 
 from cgloop.checks import Check, CheckResult, Curve, Plot, Verdict, decide
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.comparison import Doubt, in_words, replica_doubts, together
 from cgloop.validate.ensemble import convergence_deviation
 from cgloop.validate.rundata import StageRun
+from cgloop.validate.sample import Doubt, in_words, replica_doubts, together
 from cgloop.validate.statistics import mean_over_replicas, student_t
 
 ORDER = Check(

@@ -9,10 +9,15 @@ import numpy as np
 from cgloop.config.validate import ValidateConfig
 from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
 from cgloop.errors import UserError
+from cgloop.validate.geometry import kabsch_rmsd
+from cgloop.validate.lineages import Lineage, lineages_of
 from cgloop.validate.observables import Frames, Protein, observe
 from cgloop.validate.structure import Target
 
 SAME_TEMPERATURE_K = 0.01
+
+ONE_CONFORMATION_A = 2.0
+"""CA-RMSD up to which the starts of trajectories are one conformation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +27,7 @@ class Reference:
     Attributes:
         data: all frames of the protein.
         target: what models are judged by, at the MD's temperature; without frames if there are none.
-        other: observables per replica at `other_temperature_K`; empty if there is one temperature only.
+        other: observables per lineage at `other_temperature_K`; empty if there is one temperature only.
         bonds_A: mean length of every bond at the model's temperature.
         description: which frames these are.
     """
@@ -44,7 +49,7 @@ class Reference:
 
     @property
     def frames(self) -> list[Frames]:
-        """Observables per replica at the MD's temperature."""
+        """Observables per lineage at the MD's temperature."""
         return self.target.frames
 
     @property
@@ -94,10 +99,14 @@ def reference_of(
     other_K = float(others[np.argmax(np.abs(others - md_K))]) if len(others) else float("nan")
     bonded = np.flatnonzero(data.linked)
     at = data.select(temperature_K=md_K)
+    lineages, frames = _observed(at, protein, settings)
+    target = Target(
+        protein, frames, md_K, settings, tuple(one.name for one in lineages), _begun_in_one_conformation(at)
+    )
     return Reference(
         data=data,
-        target=Target(protein, _observed(at, protein, settings), md_K, settings),
-        other=_observed(data.select(temperature_K=other_K), protein, settings) if len(others) else [],
+        target=target,
+        other=_observed(data.select(temperature_K=other_K), protein, settings)[1] if len(others) else [],
         other_temperature_K=other_K,
         bonds_A=np.linalg.norm(
             native.positions[:, bonded + 1].astype(float) - native.positions[:, bonded], axis=2
@@ -106,11 +115,25 @@ def reference_of(
             "temperature_K": md_K,
             "frames": at.n_frames,
             "replicas": np.unique(at.replica),
+            "lineages": [list(one.replicas) for one in lineages],
+            "skipped_frames": sum(one.skipped for one in lineages),
             "splits": {split: int(np.sum(at.split == code)) for split, code in SPLITS.items()},
             "native_contacts": len(protein.contacts.pairs),
         },
     )
 
 
-def _observed(data: ProteinData, protein: Protein, settings: ValidateConfig) -> list[Frames]:
-    return [observe(data.positions[data.replica == number], protein, settings) for number in np.unique(data.replica)]
+def _observed(data: ProteinData, protein: Protein, settings: ValidateConfig) -> tuple[list[Lineage], list[Frames]]:
+    """Return the lineages of frames at one temperature, and what is observed of each."""
+    lineages = lineages_of(data, settings.lineages, settings.branch_skip_ps)
+    return lineages, [observe(data.positions[one.rows], protein, settings) for one in lineages]
+
+
+def _begun_in_one_conformation(data: ProteinData) -> bool:
+    """Return whether the first frames of all trajectories are within `ONE_CONFORMATION_A` of each other."""
+    first = [int(np.flatnonzero(data.replica == number)[0]) for number in np.unique(data.replica)]
+    starts = data.positions[first].astype(float)
+    return len(starts) > 1 and all(
+        float(kabsch_rmsd(starts[number + 1 :], starts[number])[0].max()) <= ONE_CONFORMATION_A
+        for number in range(len(starts) - 1)
+    )

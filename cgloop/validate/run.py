@@ -209,7 +209,8 @@ def measure_protein(
         known_bad = known_bad_control(reference, config, int(md["replicas"]), own.reference)
     checks = [replace(check, inputs=check.inputs or inputs_of(check, config, reference)) for check in checks]
     plots = ProteinPlots(runs["nvt"], runs["nve"], model, reference.frames, reference.protein)
-    return Measured(checks, own, known_bad, alone, reference.description, reference.trained_frames, plots)
+    statistics = {**reference.description, "relaxing": reference.target.relaxing()}
+    return Measured(checks, own, known_bad, alone, statistics, reference.trained_frames, plots)
 
 
 def _structural(run: StageRun, model: list[tuple[int, Frames]], reference: Reference) -> list[CheckResult]:

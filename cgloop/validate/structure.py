@@ -13,10 +13,12 @@ import numpy as np
 
 from cgloop.checks import Check, CheckResult, Plot, decide
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.comparison import Comparison, Measure, Needs, Sample, compare, equilibrated
+from cgloop.validate.comparison import Comparison, compare
 from cgloop.validate.distances import CONTACT_PROBABILITY, ContactMap, Metric, Wasserstein
 from cgloop.validate.figures import contact_maps, densities
+from cgloop.validate.measure import Measure
 from cgloop.validate.observables import Frames, Protein, observe
+from cgloop.validate.sample import Needs, Sample, equilibrated
 
 __all__ = ["COMPARISONS", "Frames", "Protein", "StructuralCheck", "Target", "View", "observe", "run_comparison"]
 
@@ -66,11 +68,17 @@ FLAT_MAP = "flat map: where all pairs are in contact equally often, in the model
 
 
 class NotComparable(Exception):
-    """Why two samples cannot be compared by a check, and what would change that."""
+    """Why two samples cannot be compared by a check, and what would change that.
 
-    def __init__(self, text: str, needs: Needs):
+    Attributes:
+        needs: what would decide the check.
+        metric: the distances, where they exist and only samples are too few: a failure may be evident by them.
+    """
+
+    def __init__(self, text: str, needs: Needs, metric: Metric | None = None):
         super().__init__(text)
         self.needs = needs
+        self.metric = metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +123,19 @@ class Target:
 
     Attributes:
         protein: its geometry.
-        frames: observables of every reference replica at the model's temperature.
+        frames: observables of every lineage of the reference at the model's temperature.
         temperature_K: of these frames.
         settings: limits and definitions.
+        lineages: names of the lineages; empty for their numbers.
+        one_start: whether all were begun in one conformation.
     """
 
     protein: Protein
     frames: list[Frames]
     temperature_K: float
     settings: ValidateConfig
+    lineages: tuple[str, ...] = ()
+    one_start: bool = False
     _views: dict[str, View] = field(default_factory=dict, repr=False)
     _samples: dict[str, Sample] = field(default_factory=dict, repr=False)
 
@@ -136,8 +148,13 @@ class Target:
     def sample(self, spec: "StructuralCheck") -> Sample:
         """The equilibrated reference; made once."""
         if spec.check.name not in self._samples:
-            self._samples[spec.check.name] = sample_of(self.view(spec), self.frames, self.settings)
+            sample = sample_of(self.view(spec), self.frames, self.settings)
+            self._samples[spec.check.name] = replace(sample, names=self.lineages, one_start=self.one_start)
         return self._samples[spec.check.name]
+
+    def relaxing(self) -> list[str]:
+        """Return the names of the checks made so far in which the reference still relaxes from one start."""
+        return [name for name, sample in self._samples.items() if sample.relaxes]
 
 
 @dataclass(frozen=True)
@@ -162,7 +179,7 @@ def sample_of(view: View, replicas: list[Frames], settings: ValidateConfig) -> S
 
 
 def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, subject: str) -> CheckResult:
-    """One structural check of a model against the reference ensemble.
+    """Judge a model against the reference ensemble by one structural check.
 
     Args:
         spec: the check.
@@ -183,12 +200,16 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     theirs = target.sample(spec)
     mine = theirs if model is target.frames else sample_of(view, model, settings)
     try:
-        metric = view.metric(mine, theirs)
+        metric, lacking = view.metric(mine, theirs), None
     except NotComparable as why:
-        return undecided(str(why), {"needs": why.needs} if why.needs else {"not_applicable": True})
+        if why.metric is None:
+            return undecided(str(why), {"needs": why.needs} if why.needs else {"not_applicable": True})
+        metric, lacking = why.metric, why
     outcome = compare(mine, theirs, metric, view.measures, settings)
+    if lacking is not None and not outcome.evident:
+        return undecided(str(lacking), {"needs": lacking.needs})
     if certain := view.certain(mine):
-        outcome = replace(outcome, verdict="fail", reason=f"{outcome.reason.split(', but ')[0]}: {certain}", needs={})
+        outcome = replace(outcome, verdict="fail", reason=f"{outcome.shown}: {certain}", needs={})
     detail: dict[str, Any] = {
         "measures": [
             {
@@ -206,6 +227,8 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         "non_stationary_reference": theirs.non_stationary,
         "needs": outcome.needs,
         "by_own_rule": bool(certain),
+        "evidence": outcome.evidence.to_json() if outcome.evidence else None,
+        "caveat": outcome.caveat,
         **view.detail(mine, theirs, metric),
     }  # fmt: skip
     reason = outcome.reason
@@ -226,6 +249,7 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         unit=measure.unit if shown else check.unit,
         reference=measure.shown(outcome.noise[shown]),
         n_effective=outcome.n_effective,
+        evident=outcome.evident,
         detail=detail,
         plot=view.plot(mine, theirs, metric, outcome),
     )
@@ -300,7 +324,7 @@ def _contact_view(target: Target) -> View:
         metric=metric,
         measures=(
             Measure("mean absolute difference", "", settings.contact_mad),
-            Measure("Pearson r", "", 1.0 - settings.contact_pearson, similarity=True, undefined=FLAT_MAP),
+            Measure("Pearson r", "", 1.0 - settings.contact_pearson, similarity=True, squared=True, undefined=FLAT_MAP),
         ),
         plot=lambda model, reference, metric, outcome: contact_maps(
             model.pooled().mean(axis=0), reference.pooled().mean(axis=0), protein

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cgloop.data.dataset import FRAME_FIELDS, SPLITS, DatasetReader, ProteinData, write_manifest, write_protein
+from cgloop.data.dataset import (
+    FRAME_FIELDS,
+    SPLITS,
+    DatasetReader,
+    ProteinData,
+    TrajectoryFacts,
+    write_manifest,
+    write_protein,
+)
 from cgloop.errors import UserError
 from cgloop.residues import N_TYPES
 
@@ -44,7 +52,7 @@ def write_dataset(folder, *proteins):
 def assert_same(a, b):
     for field in fields(ProteinData):
         left, right = getattr(a, field.name), getattr(b, field.name)
-        if field.name == "name":
+        if field.name in ("name", "trajectories"):
             assert left == right
         else:
             assert left.dtype == right.dtype
@@ -55,7 +63,8 @@ def assert_same(a, b):
 @given(n_beads=st.integers(1, 40), n_frames=st.integers(0, 700), seed=st.integers(0, 2**31), data=st.data())
 def test_round_trip_and_sliced_reading(tmp_path_factory, n_beads, n_frames, seed, data):
     folder = tmp_path_factory.mktemp("dataset")
-    protein = random_protein(n_beads, n_frames, seed)
+    facts = (TrajectoryFacts(320.0, 0, 4.0), TrajectoryFacts(450.15, 3, None, 0))
+    protein = replace(random_protein(n_beads, n_frames, seed), trajectories=facts)
     write_dataset(folder, protein)
     reader = DatasetReader.open(folder)
     assert_same(reader.load("prot"), protein)

@@ -62,6 +62,19 @@ def test_frames_beads_and_splits(source, out, molecule):
         assert {"sequence", "mapping", "projection", "units", "source_sha256"} <= set(file.attrs)
 
 
+def test_what_the_source_says_about_trajectories_is_kept(source, out):
+    """`frame_ps` and `started_from` of a replica reach the data set; a parent that cannot be read is refused."""
+    with h5py.File(source, "a") as file:
+        file["1abcA00/320/1"].attrs.update(frame_ps=4.0)
+        file["1abcA00/320/2"].attrs.update(frame_ps=4.0, started_from="0:-1")
+    prepare(config_of(source), out)
+    assert DatasetReader.open(out).load("1abcA00").trajectories == ((320.0, 1, 4.0, None), (320.0, 2, 4.0, 0))
+    with h5py.File(source, "a") as file:
+        file["1abcA00/320/2"].attrs["started_from"] = "the last frame"
+    with pytest.raises(UserError, match=r"320/2.*`started_from` is `the last frame`, not `replica:frame`"):
+        prepare(config_of(source), out)
+
+
 def test_stride_temperatures_and_replicas(source, out):
     blocks = {"by": "time_block", "gap_frames": 1, "min_frames": 1}
     prepare(config_of(source, blocks, temperatures_K=[320, 450], replicas=[0], stride=2), out)

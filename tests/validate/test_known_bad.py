@@ -305,7 +305,7 @@ def test_sound_run_of_real_frames_is_honestly_inconclusive(chain, tmp_path):
     _, judged = run_and_judge(sound_run("real", chain), tmp_path / "run")
     assert judged["verdict"] == "inconclusive"
     open_ = {c["check"] for c in judged["checks"] if c["verdict"] == "inconclusive" and c["required"]}
-    assert open_ == {"structure.rmsd", "structure.q", "structure.rg", "structure.end_to_end", MIRROR}
+    assert open_ == {"structure.rmsd", "structure.q", "structure.rg", MIRROR}
     assert [c["check"] for c in judged["checks"] if c["verdict"] == "fail"] == []
     assert "a longer reference" in judged["summary"]
 

@@ -7,12 +7,12 @@ import pytest
 from scipy.linalg import eigh
 
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.comparison import equilibrated
 from cgloop.validate.equilibration import statistical_inefficiency
 from cgloop.validate.family import BY_NAME
 from cgloop.validate.local import classes_by_residues
 from cgloop.validate.observables import MAX_PAIRS, Protein, observe
 from cgloop.validate.pairs import separation_classes
+from cgloop.validate.sample import equilibrated
 from cgloop.validate.structure import Target, run_comparison
 from cgloop.validate.tica import slowest_components
 from cgloop.validate.transfer import unseen_check
