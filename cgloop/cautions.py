@@ -18,8 +18,8 @@ Kind = Literal[
     "untrained-types",
     "untrained-protein",
     "trained-protein",
-    "moved-in-minimization",
     "relaxing-reference",
+    "moved-in-minimization",
     "reduced-gate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -19,6 +19,7 @@ NEUTRAL: dict[str, Any] = {
     "data.sources.weight": 1.0,
     "model.network": "allegro",
     "model.ml_energy_bound_kcal_per_mol": None,
+    "validate.lineages": {},
 }
 """Dotted path of the key as in the YAML file, to the value that it had, in effect, before it existed.
 

@@ -200,9 +200,19 @@ EVIDENCE = (
     Limit("every average over time", "probability of so many such replicas by chance",
           "validate.equilibration:ALARMS_BY_CHANCE", "", "at least", "binomial distribution"),
     Limit("every average over time", "common drift in half the run, in standard deviations",
-          "validate.comparison:DRIFT_SIZE", "", "at most", "a smaller drift is of no interest"),
-    Limit("every average over time", "confidence of that drift", "validate.comparison:DRIFT_CONFIDENCE", "",
-          "reported", STUDENT),
+          "validate.sample:DRIFT_SIZE", "", "at most", "a smaller drift is of no interest"),
+    Limit("every average over time", "confidence of that drift", "validate.sample:DRIFT_CONFIDENCE", "", "reported",
+          STUDENT),
+    Limit("evident failure", "lineages of the model", "validate.evidence:FEWEST_MODEL", "", "at least",
+          "error of its distance from the nearest lineage of the reference"),
+    Limit("evident failure", "lineages of the reference", "validate.evidence:FEWEST_REFERENCE", "", "at least",
+          "distance of a lineage from the others"),
+    Limit("lineages of the reference", "time after which a replica begun from another is independent",
+          "validate.branch_skip_ps", "ps", "at least", "at least twice the longest relaxation time"),
+    Limit("lineages of the reference", "frames that such a replica must have left", "validate.lineages:FEWEST_FRAMES",
+          "", "at least", "with fewer it is the continuation of the other"),
+    Limit("lineages of the reference", "RMSD of starts that are one conformation",
+          "validate.reference:ONE_CONFORMATION_A", "Å", "at most", "fluctuations within a basin"),
     Limit("comparisons with the reference", "percentile of the reference's own distances that is its noise",
           "validate.comparison:NOISE_PERCENTILE", "%", "reported", "one-sided 95 %"),
     Limit("comparisons with the reference", "noise over the floor from which on a reference cannot decide",
@@ -241,7 +251,8 @@ DEFINITIONS = frozenset(
     {
         "validate.contact_cutoff_A", "validate.contact_min_separation", "validate.q_beta_per_A", "validate.q_lambda",
         "validate.bond_bin_A", "validate.angle_bin_deg", "validate.dihedral_bin_deg", "validate.pair_bin_A",
-        "validate.surface_lag_frames", "validate.surface_bins", "validate.noise_blocks", "parity.frames",
+        "validate.surface_lag_frames", "validate.surface_bins", "validate.noise_blocks", "validate.lineages",
+        "parity.frames",
         "gate.required", "gate.optional",
     }
 )  # fmt: skip
@@ -249,7 +260,7 @@ DEFINITIONS = frozenset(
 
 NO_LIMITS = frozenset(
     {
-        "comparison:NON_STATIONARY_RUN_FACTOR", "distances:FLAT", "distances:GRID_POINTS",
+        "sample:NON_STATIONARY_RUN_FACTOR", "distances:FLAT", "distances:GRID_POINTS",
         "equilibration:CANDIDATE_STEP", "equilibration:MIN_LAG", "figures:BINS", "figures:MAX_CELLS",
         "figures:MAX_BARS", "gate:SCHEMA_VERSION", "multiplicity:FEWEST_REPLICAS", "gate_words:LONGEST_RUN_FACTOR",
         "known_bad:WRONG_TEMPERATURE", "known_bad:SWOLLEN", "known_bad:NARROWED",

@@ -89,18 +89,14 @@ def validate_trajectories(
         {
             "schema_version": SCHEMA_VERSION,
             "temperature": {"md_K": temperature_K, "model_K": temperature_K, "gated": True},
-<<<<<<< HEAD
             "proteins": {
                 reference.name: {
                     "gated": True,
                     "replicas": len(trace.replicas),
-                    "reference": reference.description,
+                    "reference": about,
                     "periodic_images": [asdict(record) for record in trace.images],
                 }
             },
-=======
-            "proteins": {reference.name: {"gated": True, "replicas": len(trace.replicas), "reference": about}},
->>>>>>> 3c00127 (Fail what is far from every lineage of the reference, and count lineages)
             "checks": [check.to_json() for check in checks],
             "controls": {
                 "reference": {reference.name: controls.reference},

@@ -83,12 +83,8 @@ def test_all_kinds_come_in_one_order_and_as_plain_data():
         dataset=dataset({"320": 1, "450": 1}, excluded=[{"source": "x.h5", "reason": "?"}]), mixed=True,
         energy_weights={"bond": 2.0}, untrained=["ALA"],
     )  # fmt: skip
-<<<<<<< HEAD
     moved = {"minimization": {"max_rmsd_A": 3.0, "rmsd_caution_A": 2.0}}
-    trained_on = {"reference": {"splits": {"train": 10}}, **moved}
-=======
-    trained_on = {"reference": {"splits": {"train": 10}, "relaxing": ["structure.q"]}}
->>>>>>> 3c00127 (Fail what is far from every lineage of the reference, and count lineages)
+    trained_on = {"reference": {"splits": {"train": 10}, "relaxing": ["structure.q"]}, **moved}
     found += protein_cautions({"p": {"untrained_types": ["ALA"], **trained_on}}) + gate_cautions(["a"], ["a", "b"])
     assert tuple(one.kind for one in found) == KINDS
     assert json.loads(json.dumps([one.to_json() for one in found]))[1]["detail"] == {"weights": {"bond": 2.0}}
