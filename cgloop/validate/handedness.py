@@ -114,6 +114,7 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
     undoubted = verdict = decide(value, error, 0.0, "at least")
     side = "farther" if value > 0 else "closer"
     shown = f"mirror image {side} by {abs(value):.2f} ± {error:.2g} Å in the {count} of {total} frames that are folded"
+    measured = ""
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(differences), settings)
     mirrored = [float(np.mean(part < 0)) for part in differences]
     all_mirrored = len(differences) >= settings.min_replicas and min(mirrored) >= MIRRORED_FRACTION
@@ -121,11 +122,12 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
     if all_mirrored or (evidence is not None and evidence.evident):
         verdict = "fail"
     elif doubts:
-        verdict, shown = "inconclusive", f"{shown}, but {in_words(doubts)}"
+        verdict, measured, shown = "inconclusive", shown, f"{shown}, but {in_words(doubts)}"
     needs = together(doubts) or {"run_factor": longer_run_factor(value, error)}
     theirs = np.concatenate([frames.mirror_rmsd - frames.rmsd for frames in reference])
     return replace(
-        result, value=value, error=error, verdict=verdict, reason=shown, n_effective=sample.n_effective,
+        result, value=value, error=error, verdict=verdict, reason=shown, measured=measured,
+        n_effective=sample.n_effective,
         reference=float(theirs.mean()), evident=evidence is not None and evidence.evident,
         detail={
             **result.detail, "mirrored_fractions": mirrored, "verdict_of_error_bar": undoubted,

@@ -231,9 +231,10 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         "caveat": outcome.caveat,
         **view.detail(mine, theirs, metric),
     }  # fmt: skip
-    reason = outcome.reason
+    means = ""
     if "mean_model" in detail:
-        reason = f"mean {detail['mean_model']:.3g} (reference {detail['mean_reference']:.3g}); {reason}"
+        means = f"mean {detail['mean_model']:.3g} (reference {detail['mean_reference']:.3g}); "
+    doubtful = outcome.verdict == "inconclusive" and bool(outcome.needs)
     shown = deciding(view.measures, outcome)
     measure = view.measures[shown]
     return CheckResult(
@@ -245,7 +246,8 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         quantity=measure.name if shown else "",
         direction=measure.direction if shown else None,
         verdict=outcome.verdict,
-        reason=reason,
+        reason=means + outcome.reason,
+        measured=means + outcome.shown if doubtful else "",
         unit=measure.unit if shown else check.unit,
         reference=measure.shown(outcome.noise[shown]),
         n_effective=outcome.n_effective,
