@@ -14,7 +14,7 @@ import numpy as np
 
 from cgloop.checks import CheckResult, Verdict
 from cgloop.config import Config
-from cgloop.validate import handedness, local, nve, nvt, nvt_ensemble, stability, structure
+from cgloop.validate import handedness, local, nve, nvt, nvt_ensemble, order, stability, static, structure
 from cgloop.validate.family import COMPARISONS
 from cgloop.validate.observables import observe
 from cgloop.validate.reference import Reference
@@ -22,6 +22,7 @@ from cgloop.validate.rundata import StageRun
 from cgloop.validate.specimen import Specimen, specimen
 from cgloop.validate.structure import StructuralCheck
 from cgloop.validate.trajectory import wrong_order
+from cgloop.validate.wrong_kernel import FORCE_ERROR, gradient_result, order_result
 
 WRONG_TEMPERATURE = 1.1
 SWOLLEN = 1.05
@@ -135,7 +136,18 @@ def _comparison(spec: StructuralCheck) -> Judge:
     return judge
 
 
+def _gradient(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    return gradient_result(one.force_error, config)
+
+
+def _order(one: Specimen, reference: Reference, config: Config) -> CheckResult:
+    replicas = min(config.control.replicas, len(one.energies.replicas))
+    return order_result(one.force_error, one.energies.n_beads, replicas, config)
+
+
 JUDGES: dict[str, Judge] = {
+    static.GRADIENT.name: _gradient,
+    order.ORDER.name: _order,
     stability.SURVIVAL.name: _survival,
     nvt.TEMPERATURE.name: _temperature,
     nvt_ensemble.DISTRIBUTION.name: _distribution,
@@ -258,6 +270,10 @@ def _energy_drift(one: Specimen, reference: Reference, config: Config) -> Specim
     return replace(one, energies=drifting)
 
 
+def _wrong_kernel(one: Specimen, reference: Reference, config: Config) -> Specimen:
+    return replace(one, force_error=FORCE_ERROR)
+
+
 OTHERWISE = (local.BONDS, local.DIHEDRALS, handedness.HANDEDNESS)
 """Comparisons that an extended chain is not meant for: its bonds are right, and its dihedrals do not move."""
 
@@ -274,6 +290,12 @@ CASES: tuple[KnownBad, ...] = (
     KnownBad("slow_heating", (nvt.TEMPERATURE.name,), "from 8 % too cold to 8 % too hot, right on average", _heating),
     KnownBad("too_narrow", (nvt_ensemble.DISTRIBUTION.name,), "kinetic energy fluctuates half as much", _too_narrow),
     KnownBad("energy_drift", (nve.DRIFT.name,), "total energy rises by 5 kcal/mol/ns", _energy_drift),
+    KnownBad(
+        "wrong_kernel",
+        (static.GRADIENT.name, order.ORDER.name),
+        "forces are 1 % off their energy",
+        _wrong_kernel,
+    ),
     KnownBad(
         "mirror_image",
         (handedness.MIRROR.name, handedness.HANDEDNESS.name, local.DIHEDRALS.name),

@@ -33,6 +33,7 @@ class Specimen:
         energies: an NVE stage, likewise.
         ensemble: all frames of every replica of the reference, [F, N, 3].
         residues: names of the beads, as a trajectory would give them.
+        force_error: of the kernel, relative: by what its forces are off their energy.
     """
 
     frames: StageRun
@@ -40,6 +41,7 @@ class Specimen:
     energies: StageRun
     ensemble: list[np.ndarray]
     residues: list[str]
+    force_error: float = 0.0
 
 
 def specimen(reference: Reference, config: Config, replicas: int) -> Specimen:
