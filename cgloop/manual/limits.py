@@ -269,6 +269,8 @@ NO_LIMITS = frozenset(
         "observables:MAX_PAIRS", "observables:BLOCK_DISTANCES", "order:EXPECTED", "plots:MAX_BYTES", "plots:DIGITS",
         "plots:BINS", "specimen:SEED", "specimen:SURVIVAL_FRAMES", "specimen:TOTAL_ENERGY_SCATTER",
         "static:ROUNDING", "static:SHOWN_KT", "static:MOST_CURVES", "structure:CONSTANT", "universe:BLOCK",
+        "wrong_kernel:FORCE_ERROR", "wrong_kernel:SEEN_IN_GRADIENT", "wrong_kernel:INTEGRATION_ERROR",
+        "wrong_kernel:PERIOD_STEPS",
     }
 )  # fmt: skip
 """Numbers in `cgloop/validate` that no verdict is compared with: sizes of plots and blocks, rounding, control cases."""
