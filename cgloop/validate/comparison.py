@@ -32,7 +32,10 @@ class Comparison:
 
     Attributes:
         values: distances between model and reference.
-        errors: 95 % half-widths.
+        errors: 95 % half-widths, by the scatter between the model's lineages.
+        reference_errors: the same by the scatter between the reference's lineages; 0 for a single one, which does not
+            show it. They count where a model is to fail, not where it is to pass: then the reference's effective
+            samples do.
         noise: the reference against itself, `NOISE_PERCENTILE`.
         limits: max(floor, noise).
         verdict: of all measures together.
@@ -45,6 +48,7 @@ class Comparison:
 
     values: np.ndarray
     errors: np.ndarray
+    reference_errors: np.ndarray
     noise: np.ndarray
     limits: np.ndarray
     n_effective: float
@@ -88,25 +92,29 @@ def compare(
     The error bar is a jackknife over the model's lineages with Student's factor. A model that is farther than limit and
     errors even from the nearest lineage of the reference fails, see `evidence`. Otherwise anything that the data cannot
     decide is inconclusive: too few replicas or effective samples on either side, a drift common to the lineages, or a
-    reference whose own noise is beyond twice the floor.
+    reference whose own noise is beyond twice the floor. Otherwise a value passes that is inside the limit with its
+    error, and one fails that is outside by more than the errors of model and reference together: lineages shorter
+    than the time between two transitions may show a state too often, which the noise of blocks cannot tell.
     """
     mine = metric.summaries(model.pooled(), model.first_frames)
     each = metric.summaries(reference.pooled(), reference.first_frames)
     whole, theirs = mine.sum(axis=0), each.sum(axis=0)
     values = metric.distances(whole, theirs)
     errors = jackknife_half_width(metric.distances(whole - mine, theirs) if len(mine) > 1 else values[None])
+    without = metric.distances(theirs - each, whole) if len(each) > 1 else None
+    reference_errors = np.zeros(len(values)) if without is None else jackknife_half_width(without)
     noise, _ = reference_noise(reference, model.n_effective, metric, settings.noise_blocks)
     limits = np.maximum([measure.floor for measure in measures], noise)
     names = [reference.name(number) for number in range(len(each))]
     evidence = evidence_against(mine, each, names, metric, measures, limits)
-    rows = [_Row(*row) for row in zip(measures, values, errors, noise, limits, strict=True)]
+    rows = [_Row(*row) for row in zip(measures, values, errors, reference_errors, noise, limits, strict=True)]
     decided = _decided(rows, model, reference, evidence, settings)
     caveat, reason = "", decided.reason
     if decided.verdict == "fail" and reference.relaxes:
         caveat = _caveat(reference)
         reason = f"{reason}; {STILL_RELAXES} ({caveat}): {WOULD_DECIDE}"
     return Comparison(
-        values, errors, noise, limits, model.n_effective, reference.n_effective,
+        values, errors, reference_errors, noise, limits, model.n_effective, reference.n_effective,
         decided.verdict, decided.shown, reason, decided.needs, evidence, caveat,
     )  # fmt: skip
 
@@ -117,6 +125,7 @@ class _Row(NamedTuple):
     measure: Measure
     value: float
     error: float
+    reference_error: float
     noise: float
     limit: float
 
@@ -126,8 +135,17 @@ class _Row(NamedTuple):
         return self.measure.is_open(self.value, self.error, self.noise)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict_of_the_model(self) -> Verdict:
+        """The verdict with the model's error alone."""
         return decide(float(self.value), float(self.error), float(self.limit), "at most")
+
+    @property
+    def verdict(self) -> Verdict:
+        """The same, but a fail has to exceed the error of the reference as well."""
+        found = self.verdict_of_the_model
+        if found == "fail" and not self.value - math.hypot(self.error, self.reference_error) > self.limit:
+            return "inconclusive"
+        return found
 
 
 class _Decided(NamedTuple):
@@ -158,11 +176,12 @@ def _decided(
         return _Decided("inconclusive", shown, f"{in_words(unknown)}; {shown}", {})
     if verdict != "inconclusive":
         return _Decided(verdict, shown, shown, {})
-    longer = max(
-        longer_run_factor(float(row.limit - row.value), float(row.error))
-        for row in judged
-        if row.verdict == "inconclusive"
-    )
+    crossing = [row for row in judged if row.verdict_of_the_model == "inconclusive"]
+    if not crossing:
+        scatter = next(row.reference_error for row in judged if row.verdict == "inconclusive")
+        why = f"the scatter between the lineages of the reference, ± {scatter:.2g}, may explain it"
+        return _Decided(verdict, shown, f"{shown}, but {why}", {"longer_reference": True})
+    longer = max(longer_run_factor(float(row.limit - row.value), float(row.error)) for row in crossing)
     return _Decided(verdict, shown, f"{shown}: the error bar reaches across the limit", {"run_factor": longer})
 
 

@@ -63,8 +63,8 @@ def _tested(check: JudgedCheck, case: Case) -> float | None:
 def chance(check: JudgedCheck, replicas: int | None) -> float | None:
     """Return the one-sided p-value of a result beyond its limit if the truth were on the limit; None if it is exact.
 
-    From Student's t over replicas, which the error bars are made from; of a check with several measures, Bonferroni's
-    correction of the smallest.
+    From Student's t over replicas, which the error bars are made from, with the error of the reference added in
+    quadrature; of a check with several measures, Bonferroni's correction of the smallest.
     """
     detail = check.detail
     direction = check.declared.direction if check.declared else "reported"
@@ -89,7 +89,8 @@ def _beyond(one: Mapping[str, Any], direction: str, replicas: int | None) -> flo
         return 1.0
     freedom = (replicas or FEWEST_REPLICAS) - 1
     excess = (value - limit) if direction == "at most" else (limit - value)
-    return float(stats.t.sf(excess * student_t(freedom, CONFIDENCE) / error, freedom))
+    both = math.hypot(error, one.get("reference_error") or 0.0)
+    return float(stats.t.sf(excess * student_t(freedom, CONFIDENCE) / both, freedom))
 
 
 def _longer(p: float, wanted: float, replicas: int | None) -> float:

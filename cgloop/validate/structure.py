@@ -214,10 +214,11 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         "measures": [
             {
                 "name": m.name, "unit": m.unit, "direction": m.direction, "value": m.shown(v), "error": e,
-                "limit": m.shown(limit) if m.judged else None, "reference_noise": m.shown(noise),
+                "limit": m.shown(limit) if m.judged else None, "reference_noise": m.shown(noise), "reference_error": r,
             }
-            for m, v, e, limit, noise in zip(
-                view.measures, outcome.values, outcome.errors, outcome.limits, outcome.noise, strict=True
+            for m, v, e, r, limit, noise in zip(
+                view.measures, outcome.values, outcome.errors, outcome.reference_errors, outcome.limits, outcome.noise,
+                strict=True,
             )
         ],
         "n_effective_reference": outcome.n_effective_reference,

@@ -100,6 +100,27 @@ def test_noise_block_is_at_most_half_of_the_reference():
     assert reference_noise(reference, 1e9, wasserstein, 20)[1] == reference.n_frames // 2
 
 
+def test_states_that_lineages_rarely_leave_are_no_fault_of_a_model_that_has_not_seen_them(settings):
+    """Five of 13 lineages spend half their time in a second state, which no replica of the model has reached."""
+    rng = np.random.default_rng(5)
+    model = [ou_process(rng, 1000, (), 5.0) for _ in range(8)]
+    reference = [ou_process(rng, 1000, (), 5.0) for _ in range(13)]
+    for lineage in (0, 3, 5, 8, 11):
+        first = 500 * (lineage % 2)
+        reference[lineage][first : first + 500] += 3.0
+    mine, theirs = (equilibrated(series, series, settings.max_trim) for series in (model, reference))
+    metric = Wasserstein.of(*mine.replicas, *theirs.replicas)
+    outcome = compare(mine, theirs, metric, (Measure("distance", "", 0.3),), settings)
+    assert min(mine.n_effective, theirs.n_effective) > settings.min_effective_samples
+    assert outcome.values[0] - outcome.errors[0] > outcome.limits[0]
+    # The error of a mean over lineages, which the distance is here.
+    means = np.array([lineage.mean() for lineage in theirs.replicas])
+    assert outcome.reference_errors[0] == pytest.approx(2.179 * means.std(ddof=1) / np.sqrt(13), rel=0.1)
+    assert outcome.verdict == "inconclusive"
+    assert outcome.needs == {"longer_reference": True}
+    assert "the scatter between the lineages of the reference" in outcome.reason
+
+
 def test_nan_fails(settings):
     class Undefined(Wasserstein):
         def distances(self, model, reference):
