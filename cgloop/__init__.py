@@ -2,7 +2,7 @@
 
 from cgloop import jax_environment as _jax_environment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Before any module of the package can import JAX.
 _jax_environment.REPLACED.update(_jax_environment.prepare())
