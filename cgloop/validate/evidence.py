@@ -61,10 +61,20 @@ def evidence_against(
         distance, reference_error = float(distances[nearest, k]), float(apart[k])
         model_error = float(jackknife_half_width(metric.distances(whole - mine, theirs[nearest]))[k])
         margin = margin_of(distance, model_error, reference_error, float(limit), measure.squared)
-        scale = math.sqrt(limit) if measure.squared else float(limit)
         evidence = Evidence(measure.name, distance, names[nearest], model_error, reference_error, float(limit), margin)
-        found.append((margin / scale if math.isfinite(margin) else -math.inf, k, evidence))
+        found.append((_strength(evidence, measure.squared), k, evidence))
     return max(found)[2] if found else None
+
+
+def _strength(evidence: Evidence, squared: bool) -> float:
+    """Return the margin relative to the limit, by which distances of different units are ordered."""
+    scale = math.sqrt(evidence.limit) if squared else evidence.limit
+    if not math.isfinite(evidence.margin):
+        return -math.inf
+    if scale > 0:
+        return evidence.margin / scale
+    # A limit of zero, as of a fraction that must be 1.
+    return math.inf if evidence.margin > 0 else -math.inf
 
 
 def margin_of(distance: float, model_error: float, reference_error: float, limit: float, squared: bool) -> float:
