@@ -15,7 +15,7 @@ from cgloop.validate.measure import Measure
 from cgloop.validate.observables import Frames
 from cgloop.validate.sample import Sample, equilibrated, in_words, replica_doubts, sampling_doubts, together
 from cgloop.validate.statistics import longer_run_factor, mean_over_replicas
-from cgloop.validate.structure import StructuralCheck, Target, View
+from cgloop.validate.structure import Certain, StructuralCheck, Target, View
 
 MIRROR = Check(
     "structure.mirror",
@@ -36,7 +36,10 @@ HANDEDNESS = Check(
 
 FOLDED_PERCENTILE = 95.0
 MIRRORED_FRACTION = 0.9
-"""A replica with so many of its folded frames closer to the mirror image has folded to the mirror image."""
+"""A replica with more of its folded frames closer to the mirror image has folded to the mirror image."""
+
+OTHER_HAND = 0.5
+"""A replica in which fewer of the signs are those of the reference has the other hand."""
 
 
 def _handedness_view(target: Target) -> View:
@@ -48,12 +51,13 @@ def _handedness_view(target: Target) -> View:
     def feature(frames: Frames) -> np.ndarray:
         return (frames.dihedrals[:, decided] > 0) == right
 
-    def certain(model: Sample) -> str:
+    def certain(model: Sample) -> Certain | None:
         # Slow series have few effective samples; that every replica has the other hand leaves nothing to doubt.
         fractions = [float(values.mean()) for values in model.replicas]
-        if len(fractions) < settings.min_replicas or not max(fractions) < 0.5:
-            return ""
-        return "in every replica most dihedrals have the other sign"
+        if len(fractions) < settings.min_replicas or not max(fractions) < OTHER_HAND:
+            return None
+        text = "in every replica most dihedrals have the other sign"
+        return Certain(text, "largest fraction of a replica", max(fractions), OTHER_HAND)
 
     def detail(model: Sample, reference: Sample, metric: Metric) -> dict[str, Any]:
         return {
@@ -117,18 +121,22 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
     measured = ""
     doubts = sampling_doubts("model", sample, settings) + replica_doubts(len(differences), settings)
     mirrored = [float(np.mean(part < 0)) for part in differences]
-    all_mirrored = len(differences) >= settings.min_replicas and min(mirrored) >= MIRRORED_FRACTION
+    all_mirrored = len(differences) >= settings.min_replicas and min(mirrored) > MIRRORED_FRACTION
     evidence = _mirrored_evidence(value, error, len(differences))
-    if all_mirrored or (evidence is not None and evidence.evident):
+    evident = evidence is not None and evidence.evident
+    # The number that decides: the error bar, or else the least mirrored replica.
+    by_fraction = all_mirrored and not evident and (bool(doubts) or undoubted != "fail")
+    if all_mirrored or evident:
         verdict = "fail"
     elif doubts:
         verdict, measured, shown = "inconclusive", shown, f"{shown}, but {in_words(doubts)}"
     needs = together(doubts) or {"run_factor": longer_run_factor(value, error)}
     theirs = np.concatenate([frames.mirror_rmsd - frames.rmsd for frames in reference])
-    return replace(
+    if by_fraction:
+        shown += f"; in every replica more than {MIRRORED_FRACTION:.0%} of these are closer to the mirror image"
+    found = replace(
         result, value=value, error=error, verdict=verdict, reason=shown, measured=measured,
-        n_effective=sample.n_effective,
-        reference=float(theirs.mean()), evident=evidence is not None and evidence.evident,
+        n_effective=sample.n_effective, reference=float(theirs.mean()), evident=evident,
         detail={
             **result.detail, "mirrored_fractions": mirrored, "verdict_of_error_bar": undoubted,
             "needs": needs if verdict == "inconclusive" else {}, "by_own_rule": all_mirrored,
@@ -137,6 +145,12 @@ def mirror_check(model: list[Frames], reference: list[Frames], settings: Validat
         plot=densities(
             "RMSD to the mirror image less RMSD (Å)", np.concatenate([f.mirror_rmsd - f.rmsd for f in model]), theirs
         ),
+    )  # fmt: skip
+    if not by_fraction:
+        return found
+    return replace(
+        found, value=min(mirrored), error=0.0, threshold=MIRRORED_FRACTION, unit="", reference=None,
+        quantity="smallest share of mirrored frames in a replica", direction="at most",
     )  # fmt: skip
 
 

@@ -81,6 +81,22 @@ class NotComparable(Exception):
         self.metric = metric
 
 
+@dataclass(frozen=True)
+class Certain:
+    """Failure of a model by a rule of a check's own, whatever its effective size, and the number that decides it.
+
+    Attributes:
+        text: reason, for words.
+        quantity: name of the number, which has no unit.
+        value, limit: the number, which has to be at least the limit.
+    """
+
+    text: str
+    quantity: str
+    value: float
+    limit: float
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """How a check looks at frames, once it knows the reference.
@@ -93,7 +109,7 @@ class View:
         plot: of model and reference samples and the outcome.
         coordinates: [F, C], where the features are coordinates with effective sizes of their own.
         detail: further figures.
-        certain: why a model fails whatever its effective size, or nothing.
+        certain: why a model fails whatever its effective size; None if it does not.
         missing: why the check says nothing about this protein, or nothing.
     """
 
@@ -104,7 +120,7 @@ class View:
     plot: Callable[[Sample, Sample, Metric, Comparison], Plot]
     coordinates: Callable[[Frames], np.ndarray] | None = None
     detail: Callable[[Sample, Sample, Metric], dict[str, Any]] = lambda model, reference, metric: {}
-    certain: Callable[[Sample], str] = lambda model: ""
+    certain: Callable[[Sample], Certain | None] = lambda model: None
     missing: str = ""
 
     @classmethod
@@ -208,8 +224,9 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     outcome = compare(mine, theirs, metric, view.measures, settings)
     if lacking is not None and not outcome.evident:
         return undecided(str(lacking), {"needs": lacking.needs})
+    by_distance = outcome.verdict == "fail"
     if certain := view.certain(mine):
-        outcome = replace(outcome, verdict="fail", reason=f"{outcome.shown}: {certain}", needs={})
+        outcome = replace(outcome, verdict="fail", reason=f"{outcome.shown}: {certain.text}", needs={})
     detail: dict[str, Any] = {
         "measures": [
             {
@@ -227,7 +244,7 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         "non_stationary": mine.non_stationary,
         "non_stationary_reference": theirs.non_stationary,
         "needs": outcome.needs,
-        "by_own_rule": bool(certain),
+        "by_own_rule": certain is not None,
         "evidence": outcome.evidence.to_json() if outcome.evidence else None,
         "caveat": outcome.caveat,
         **view.detail(mine, theirs, metric),
@@ -238,7 +255,7 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
     doubtful = outcome.verdict == "inconclusive" and bool(outcome.needs)
     shown = deciding(view.measures, outcome)
     measure = view.measures[shown]
-    return CheckResult(
+    result = CheckResult(
         check=check.name,
         subject=subject,
         value=measure.shown(outcome.values[shown]),
@@ -256,13 +273,22 @@ def run_comparison(spec: StructuralCheck, model: list[Frames], target: Target, s
         detail=detail,
         plot=view.plot(mine, theirs, metric, outcome),
     )
+    if certain is None or by_distance:
+        return result
+    return replace(
+        result, value=certain.value, error=0.0, threshold=certain.limit, quantity=certain.quantity,
+        direction="at least", unit="", reference=None,
+    )  # fmt: skip
 
 
 def deciding(measures: Sequence[Measure], outcome: Comparison) -> int:
-    """Return the number of the measure that decided: the first whose own verdict is that of the check, else the first.
+    """Return the number of the measure that decided.
 
-    A map of contacts may fail by its correlation alone, while the mean difference is inside its limit.
+    That is the one with the evidence, if the fail is evident; else the first whose own verdict is that of the check;
+    else the first. A map of contacts may fail by its correlation alone, while the mean difference is inside its limit.
     """
+    if outcome.evident and outcome.evidence is not None:
+        return [measure.name for measure in measures].index(outcome.evidence.measure)
     rows = zip(measures, outcome.values, outcome.errors, outcome.limits, strict=True)
     for number, (measure, value, error, limit) in enumerate(rows):
         if measure.judged and decide(float(value), float(error), float(limit), "at most") == outcome.verdict:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cgloop.validate.comparison import STILL_RELAXES, compare
-from cgloop.validate.distances import Divergence, Wasserstein
+from cgloop.validate.distances import ContactMap, Divergence, Wasserstein
 from cgloop.validate.evidence import evidence_against, margin_of
 from cgloop.validate.family import BY_NAME
 from cgloop.validate.handedness import mirror_check
@@ -16,11 +16,13 @@ from cgloop.validate.measure import Measure
 from cgloop.validate.observables import Protein, observe
 from cgloop.validate.sample import equilibrated
 from cgloop.validate.statistics import student_t
-from cgloop.validate.structure import Target, run_comparison
+from cgloop.validate.structure import Target, deciding, run_comparison
 from tests.validate.builders import elastic_frames, ou_process
 
 LENGTH = (Measure("distance", "Å", 0.5),)
 wasserstein = Wasserstein(-60.0, 60.0)
+TURN = np.radians(100) * np.arange(16)
+HELIX = np.stack([2.3 * np.cos(TURN), 2.3 * np.sin(TURN), 1.5 * np.arange(16)], axis=1)
 
 
 def gaussian(shifts, frames=60, correlation=40.0, seed=0):
@@ -175,3 +177,31 @@ def test_mirror_image_is_evident_by_its_error_bar_though_samples_are_few(chain, 
     assert result.n_effective < settings.min_effective_samples
     assert (result.verdict, result.evident) == ("fail", True)
     assert not result.detail["by_own_rule"]
+
+
+def test_a_limit_of_zero_is_no_division_by_zero(chain, settings):
+    """A fraction that must be 1, and a reference whose signs never differ: limit and noise are both zero."""
+    strict = settings.model_copy(update={"handedness_fraction": 1.0})
+    target = Target(Protein.of(HELIX, np.ones(15, bool), strict), [], 300.0, strict)
+    replicas = [observe(np.repeat(HELIX[None], 60, axis=0), target.protein, strict) for _ in range(3)]
+    target = replace(target, frames=replicas)
+    spec = BY_NAME["structure.handedness"]
+    wrong = [observe(np.repeat(HELIX[None] * [1, -1, 1], 60, axis=0), target.protein, strict) for _ in range(3)]
+    result = run_comparison(spec, wrong, target, "helix")
+    assert result.detail["measures"][0]["limit"] == 1.0
+    assert (result.verdict, result.evident) == ("fail", True)
+    assert not run_comparison(spec, replicas, target, "helix").evident
+
+
+def test_the_row_of_an_evident_fail_is_of_the_distance_with_the_evidence(settings):
+    """Both measures are outside their limits; the evidence is stronger in the second."""
+    metric = ContactMap(np.arange(4))
+    rng = np.random.default_rng(4)
+    measures = (Measure("mean absolute difference", "", 0.3), Measure("Pearson r", "", 0.1, True, True))
+    mine, theirs = ((rng.random((3, 200, 4)) < p).astype(np.uint8) for p in ([0.9, 0.1] * 2, [0.1, 0.9] * 2))
+    samples = [equilibrated(list(x), list(x.sum(axis=2).astype(float)), 0.25) for x in (mine, theirs)]
+    outcome = compare(*samples, metric, measures, settings)
+    assert outcome.evident
+    assert outcome.evidence.measure == "Pearson r"
+    assert outcome.values[0] - outcome.errors[0] > outcome.limits[0]
+    assert deciding(measures, outcome) == 1

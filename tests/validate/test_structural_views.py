@@ -1,5 +1,6 @@
 """What the structural checks look at: handedness, classes, slow components, and what is left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,16 @@ from scipy.linalg import eigh
 from cgloop.config.validate import ValidateConfig
 from cgloop.validate.equilibration import statistical_inefficiency
 from cgloop.validate.family import BY_NAME
+from cgloop.validate.handedness import mirror_check
 from cgloop.validate.local import classes_by_residues
-from cgloop.validate.observables import MAX_PAIRS, Protein, observe
+from cgloop.validate.observables import MAX_PAIRS, Frames, Protein, observe
 from cgloop.validate.pairs import separation_classes
 from cgloop.validate.sample import equilibrated
 from cgloop.validate.structure import Target, run_comparison
 from cgloop.validate.tica import slowest_components
 from cgloop.validate.transfer import unseen_check
 from tests.validate.builders import elastic_frames, ou_process, real_chain
+from tests.validate.rows import not_decided_by_their_number
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "chignolin" / "mdcath_dataset_cln025.h5"
 
@@ -49,6 +52,29 @@ def test_helix_has_a_hand_and_its_mirror_image_the_other(settings):
     (measure,) = bad.detail["measures"]
     assert (measure["value"], measure["limit"]) == (bad.value, bad.threshold)
     assert measure["direction"] == spec.check.direction == "at least"
+
+
+def with_part_of(frames, others, part):
+    """Frames of which this part is taken from the others."""
+    n = round(part * len(frames.rg))
+    return Frames(**{key: np.concatenate([vars(others)[key][:n], values[n:]]) for key, values in vars(frames).items()})
+
+
+def test_rows_of_a_hand_that_is_wrong_everywhere_show_the_number_that_decided(settings):
+    """Replicas that differ too much for an error bar to decide, all with the other hand."""
+    protein = Protein.of(helix(16), np.ones(15, bool), settings)
+    target = Target(protein, observed(helix(16), protein, settings), 300.0, settings)
+    other = observed(helix(16, -1.0), protein, settings, seed=1, replicas=3)
+    mixed = [with_part_of(a, b, part) for a, b, part in zip(other, target.frames, (0.0, 0.45, 0.45), strict=False)]
+    signs = run_comparison(BY_NAME["structure.handedness"], mixed, target, "helix")
+    assert (signs.verdict, signs.evident) == ("fail", False)
+    assert (signs.quantity, signs.threshold) == ("largest fraction of a replica", 0.5)
+    assert 0.4 < signs.value < 0.5
+    far = [replace(frames, rmsd=frames.rmsd + more) for frames, more in zip(other, (0.0, 0.0, 30.0), strict=True)]
+    fold = mirror_check(far, target.frames, settings, "helix")
+    assert (fold.verdict, fold.evident) == ("fail", False)
+    assert (fold.quantity, fold.value, fold.threshold) == ("smallest share of mirrored frames in a replica", 1.0, 0.9)
+    assert not_decided_by_their_number([signs.to_json(), fold.to_json()]) == []
 
 
 def test_undecided_dihedrals_do_not_count(settings):
