@@ -30,7 +30,7 @@ HELPS = Check(
     "Squared deviation of the forces of the prior alone less that of the whole model, per component, mean over "
     "held-out frames: the difference of both mean squared errors. Its 95 % error is Student's t over blocks of at "
     "least two statistical inefficiencies of one trajectory, over trajectories where these are shorter, or over "
-    "proteins where whole proteins are held out. A gain of zero within its error is inconclusive.",
+    "proteins where three or more whole proteins are held out. A gain of zero within its error is inconclusive.",
 )
 
 FEWEST_BLOCKS = 3
@@ -121,11 +121,13 @@ def mean_gain(frames: FrameGains, whole_proteins: bool) -> Gain:
     """Return the gain over all frames, every force component of equal weight.
 
     The error is that of a ratio of sums over blocks (Cochran, Sampling Techniques, 3rd ed., eq. 2.46), because blocks
-    of several proteins have different numbers of components. Differences between proteins count as scatter.
+    of several proteins have different numbers of components. Differences between proteins count as scatter where
+    `whole_proteins` are held out; of fewer than three there is no error of them, and blocks of frames are used.
     """
     if not np.isfinite(frames.gain).all():
         return Gain(math.nan, math.inf, 0)
-    blocks = [np.concatenate(parts) for parts in frames.trajectories()] if whole_proteins else frames.blocks()
+    proteins = [np.concatenate(parts) for parts in frames.trajectories()]
+    blocks = proteins if whole_proteins and len(proteins) >= FEWEST_BLOCKS else frames.blocks()
     gains, components = (
         np.array([float(column[block].sum()) for block in blocks]) for column in (frames.gain, frames.components)
     )
@@ -175,9 +177,11 @@ def network_check(
         f"on {len(frames.gain)} {split} frames the RMSE is {full:.4g} kcal/mol/Å with the network and {prior:.4g} "
         f"without; gain {gain.value:+.3g} ± {gain.error:.2g} {HELPS.unit} from {gain.blocks} blocks"
     )
+    if 0 < gain.blocks < FEWEST_BLOCKS:
+        reason += f", {FEWEST_BLOCKS} are needed"
     learned = _fall_of_training_loss(Losses.of(dict(history)))
     verdict = gain.verdict
-    too_little = verdict != "pass" and learned > settings.training_change
+    too_little = verdict != "pass" and gain.blocks >= FEWEST_BLOCKS and learned > settings.training_change
     measured = ""
     if too_little:
         measured = reason
@@ -209,6 +213,8 @@ def _needs(gain: Gain, too_little: bool) -> dict[str, Any]:
     """What would decide an inconclusive gain; see `comparison.Needs`."""
     if gain.verdict != "inconclusive":
         return {}
-    if too_little or not gain.value > 0 or not math.isfinite(gain.error):
+    if gain.blocks < FEWEST_BLOCKS:
+        return {"data_factor": FEWEST_BLOCKS / gain.blocks}
+    if too_little or not gain.value > 0:
         return {"training_data": True}
     return {"data_factor": (gain.error / gain.value) ** 2}

@@ -100,6 +100,23 @@ def test_proteins_are_weighted_by_their_components_and_count_one_by_one_if_held_
     assert held_out.error > 4 * together.error
 
 
+def test_two_held_out_proteins_are_judged_by_blocks_of_frames(settings):
+    """As one is: two proteins leave no error of a mean over proteins, and the check could never pass."""
+    one, two = (gains(1.0, 2.0, 0.1, seed=seed) for seed in (0, 1))
+    columns = (np.concatenate([getattr(x, name) for x in (one, two)]) for name in ("replica", "components", "gain"))
+    frames = FrameGains(np.repeat([0, 1], len(one.gain)), *columns)
+    found = check(frames, 1.0, 2.0, settings, whole_proteins=True)
+    assert found.verdict == "pass", found.reason
+    assert found.detail["blocks"] > 3
+
+
+def test_few_blocks_ask_for_held_out_frames(settings):
+    few = check(gains(1.0, 2.0, 0.01, frames=3, replicas=2), 1.0, 2.0, settings, history(85.0))
+    assert few.detail["needs"] == {"data_factor": 1.5}
+    assert "from 2 blocks, 3 are needed" in few.reason
+    assert not few.detail["too_little_data"], "two blocks say nothing about the training data"
+
+
 def test_equal_or_few_frames_do_not_decide(settings):
     equal = FrameGains(*(np.zeros(50, int) for _ in range(2)), np.full(50, 30), np.zeros(50))
     assert check(equal, 5.0, 5.0, settings).verdict == "inconclusive"
