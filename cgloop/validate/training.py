@@ -151,7 +151,8 @@ def converged_check(history: dict[str, Any], settings: ValidateConfig) -> CheckR
         verdicts.append(
             "pass" if course.fall <= course.fall_error else decide(course.fall, course.fall_error, limit, "at most")
         )
-        if verdicts[0] == "pass" and course.fall > course.excess:
+        # A fall within its error of zero decides nothing.
+        if verdicts[0] == "pass" and course.fall > max(course.excess, course.fall_error):
             value, error, quantity = course.fall, course.fall_error, "fall at the end"
     gap = float(losses.validation[-losses.last :].mean() / losses.train[-losses.last :].mean() - 1.0)
     detail: dict[str, Any] = {

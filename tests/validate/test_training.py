@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cgloop.validate.training import converged_check, mean_of_three
+from tests.validate.rows import not_decided_by_their_number
 
 EPOCHS = np.arange(1, 101)
 NOISE = 0.05 * np.random.default_rng(0).normal(size=(2, 100))
@@ -44,6 +45,16 @@ def test_loss_that_falls_slowly_passes(settings):
     slow = converged_check(history(80 - 0.3 * EPOCHS + NOISE[0], 82 - 0.032 * EPOCHS + 0.2 * NOISE[1]), settings)
     assert slow.verdict == "pass"
     assert 0.006 < slow.detail["fall"] < 0.01
+
+
+def test_a_fall_within_its_error_decides_nothing(settings):
+    """5 % over the last fifth with an error of 10 %: the row shows the kept epoch, which passes."""
+    rough = 60.0 - 0.15 * EPOCHS + 4.0 * np.where(EPOCHS % 2, 1, -1) * (EPOCHS > 80)
+    found = converged_check(history(rough, rough, best_epoch=100), settings)
+    assert found.detail["lowest_in_last_part"]
+    assert 0.01 < found.detail["fall"] < found.detail["fall_error"]
+    assert (found.verdict, found.quantity) == ("pass", "kept epoch above the lowest")
+    assert not_decided_by_their_number([found.to_json()]) == []
 
 
 def test_overfitted_run_passes_if_the_minimum_was_kept_and_says_so(settings):
