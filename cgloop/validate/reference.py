@@ -101,7 +101,7 @@ def reference_of(
     at = data.select(temperature_K=md_K)
     lineages, frames = _observed(at, protein, settings)
     target = Target(
-        protein, frames, md_K, settings, tuple(one.name for one in lineages), _begun_in_one_conformation(at)
+        protein, frames, md_K, settings, tuple(one.name for one in lineages), _begun_in_one_conformation(at, lineages)
     )
     return Reference(
         data=data,
@@ -129,9 +129,12 @@ def _observed(data: ProteinData, protein: Protein, settings: ValidateConfig) -> 
     return lineages, [observe(data.positions[one.rows], protein, settings) for one in lineages]
 
 
-def _begun_in_one_conformation(data: ProteinData) -> bool:
-    """Return whether the first frames of all trajectories are within `ONE_CONFORMATION_A` of each other."""
-    first = [int(np.flatnonzero(data.replica == number)[0]) for number in np.unique(data.replica)]
+def _begun_in_one_conformation(data: ProteinData, lineages: list[Lineage]) -> bool:
+    """Return whether the first frames of all lineages are within `ONE_CONFORMATION_A` of each other.
+
+    What continues a lineage begins where its parent ended, and says nothing about the start.
+    """
+    first = [int(np.flatnonzero(data.replica == one.replicas[0])[0]) for one in lineages]
     starts = data.positions[first].astype(float)
     return len(starts) > 1 and all(
         float(kabsch_rmsd(starts[number + 1 :], starts[number])[0].max()) <= ONE_CONFORMATION_A

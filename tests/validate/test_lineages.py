@@ -101,6 +101,14 @@ def test_lineages_begun_in_several_conformations_have_not_one_start(chain):
     assert not reference_of(moved, 320.0, 320.0, ValidateConfig(), "here").target.one_start
 
 
+def test_what_continues_a_lineage_says_nothing_about_its_start(chain):
+    """Replica 4 begins where replica 0 ended, in another conformation: both lineages were begun in one."""
+    data = data_of([TrajectoryFacts(320.0, 4, None, 0)], native=chain[1])
+    elsewhere = np.where((data.replica == 4)[:, None, None], data.positions * [1.0, 2.0, 1.0], data.positions)
+    moved = replace(data, positions=elsewhere.astype(np.float32))
+    assert reference_of(moved, 320.0, 320.0, ValidateConfig(), "here").target.one_start
+
+
 def test_effective_samples_between_lineages_by_hand():
     """Two states, each lineage in one of them: as many samples as lineages, whatever the number of frames."""
     rng = np.random.default_rng(0)
