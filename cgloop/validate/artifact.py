@@ -174,10 +174,12 @@ def minimize_check(
     ]
     reason = "; ".join(faults[:3]) + (f" and {len(faults) - 3} more" if len(faults) > 3 else "")
     largest = _largest([one.rmsd_A for one in replicas])
+    # Records of older runs and of scripts of a user's own may lack it.
+    moved = f"and moved by {largest:.2f} Å RMSD at most" if math.isfinite(largest) else "with no record of their RMSD"
     result = CheckResult(
         check=MINIMIZED.name, subject=subject, value=_largest([one.max_force for one in replicas]), error=0.0,
         threshold=force_tolerance, verdict="fail" if faults else "pass", unit=MINIMIZED.unit,
-        reason=reason or f"{len(replicas)} replicas converged, and moved by {largest:.2f} Å RMSD at most",
+        reason=reason or f"{len(replicas)} replicas converged, {moved}",
         detail={
             "forces": [one.max_force for one in replicas], "energy_rises": [one.rise for one in replicas],
             "moves_A": [one.max_move_A for one in replicas],

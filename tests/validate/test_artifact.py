@@ -113,6 +113,14 @@ def test_a_structure_that_moves_far_passes_and_carries_a_caution(settings):
     assert protein_cautions({"chain": {"minimization": minimized(settings, rmsd_A=1.9).detail}}) == []
 
 
+def test_a_record_without_rmsd_is_judged_and_says_so(settings):
+    """As older runs left it."""
+    result = minimized(settings, rmsd_A=float("nan"))
+    assert result.verdict == "pass"
+    assert "no record of their RMSD" in result.reason
+    assert protein_cautions({"chain": {"minimization": result.to_json()["detail"]}}) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "value", "threshold", "quantity"),
     [
