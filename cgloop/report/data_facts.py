@@ -33,6 +33,7 @@ class ProteinFacts:
         noise: of the map in use, root mean square of a component, kcal/mol/Å; an upper estimate.
         explainable: part of the mean squared force that is not noise.
         remarks: sentences that preparation left.
+        moved: frames in which preparation moved atoms to other periodic images.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ProteinFacts:
     noise: Measured = Measured()
     explainable: float | None = None
     remarks: tuple[str, ...] = ()
+    moved: int = 0
 
     @property
     def set_aside(self) -> float:
@@ -137,6 +139,7 @@ def _facts(
         noise=Measured(rms, noise.get("error")),
         explainable=1.0 - (rms / whole) ** 2 if rms is not None and whole else None,
         remarks=tuple(remarks),
+        moved=int(bad.get("frames_moved") or 0),
     )
 
 

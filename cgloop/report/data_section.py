@@ -32,7 +32,7 @@ def make(cycle: CycleFiles) -> Section:
         _intro(facts) or "Reference frames, made coarse.",
         "prep",
         groups=ungrouped([*data_figures.projection(facts), *data_figures.virial(facts)]),
-        notes=_notes(facts),
+        notes=[*_images(facts), *_notes(facts)],
         tables=tables,
     )
 
@@ -69,6 +69,17 @@ def _notes(facts: DataFacts) -> list[str]:
             about.setdefault(remark, []).append(protein.name)
     shown = [f"{listing(names)}: {remark}." for remark, names in list(about.items())[:WORST]]
     return shown + ([f"{len(about) - WORST:,} other remarks are in the log."] if len(about) > WORST else [])
+
+
+def _images(facts: DataFacts) -> list[str]:
+    """Say in how many frames preparation moved atoms to other periodic images; nothing if in none."""
+    moved = sorted((one for one in facts.proteins if one.moved), key=lambda one: -one.moved)
+    if not moved:
+        return []
+    frames = sum(one.moved for one in moved)
+    read = sum(one.read for one in moved)
+    most = listing([f"{one.name} ({one.moved:,})" for one in moved], 3)
+    return [f"Periodic images of atoms were changed in {frames:,} of {read:,} frames: {most}."]
 
 
 def _frames(facts: DataFacts) -> Table:

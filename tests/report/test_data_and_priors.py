@@ -74,6 +74,17 @@ def test_what_was_set_aside_and_left_out_is_told_with_reasons(passing_run):
     assert "broken.h5 truncated file" in words
 
 
+def test_changed_periodic_images_are_counted(tmp_path):
+    run = builders.write_run(tmp_path / "r", "pass")
+    path = run / "cycle_000" / "prep" / "quarantine.json"
+    assert not any("Periodic images" in note for note in data_section.make(read_run_files(run).latest).notes)
+    quarantine = json.loads(path.read_text())
+    quarantine["proteins"]["cln025"]["frames_moved"] = 1203
+    builders.write_json(path, quarantine)
+    notes = data_section.make(read_run_files(run).latest).notes
+    assert "Periodic images of atoms were changed in 1,203 of 2,007 frames: cln025 (1,203)." in notes
+
+
 def test_without_forces_and_noise_there_are_gaps_and_no_guesses(tmp_path):
     run = builders.write_run(tmp_path / "r", "pass")
     prep = run / "cycle_000" / "prep"
