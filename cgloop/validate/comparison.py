@@ -141,11 +141,15 @@ class _Row(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """The same, but a fail has to exceed the error of the reference as well."""
-        found = self.verdict_of_the_model
-        if found == "fail" and not self.value - math.hypot(self.error, self.reference_error) > self.limit:
-            return "inconclusive"
-        return found
+        return verdict_of(self.value, self.error, self.reference_error, self.limit)
+
+
+def verdict_of(value: float, error: float, reference_error: float, limit: float) -> Verdict:
+    """Return the verdict of one distance: a fail has to exceed the error of the reference as well."""
+    found = decide(float(value), float(error), float(limit), "at most")
+    if found == "fail" and math.isfinite(value) and not value - math.hypot(error, reference_error) > limit:
+        return "inconclusive"
+    return found
 
 
 class _Decided(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cgloop.checks import Check, CheckResult, Plot, decide
+from cgloop.checks import Check, CheckResult, Plot
 from cgloop.config.validate import ValidateConfig
-from cgloop.validate.comparison import Comparison, compare
+from cgloop.validate.comparison import Comparison, compare, verdict_of
 from cgloop.validate.distances import CONTACT_PROBABILITY, ContactMap, Metric, Wasserstein
 from cgloop.validate.figures import contact_maps, densities
 from cgloop.validate.measure import Measure
@@ -289,9 +289,9 @@ def deciding(measures: Sequence[Measure], outcome: Comparison) -> int:
     """
     if outcome.evident and outcome.evidence is not None:
         return [measure.name for measure in measures].index(outcome.evidence.measure)
-    rows = zip(measures, outcome.values, outcome.errors, outcome.limits, strict=True)
-    for number, (measure, value, error, limit) in enumerate(rows):
-        if measure.judged and decide(float(value), float(error), float(limit), "at most") == outcome.verdict:
+    rows = zip(measures, outcome.values, outcome.errors, outcome.reference_errors, outcome.limits, strict=True)
+    for number, (measure, *numbers) in enumerate(rows):
+        if measure.judged and verdict_of(*numbers) == outcome.verdict:
             return number
     return 0
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cgloop.validate.comparison import STILL_RELAXES, compare
+from cgloop.validate.comparison import STILL_RELAXES, Comparison, compare
 from cgloop.validate.distances import ContactMap, Divergence, Wasserstein
 from cgloop.validate.evidence import evidence_against, margin_of
 from cgloop.validate.family import BY_NAME
@@ -204,4 +204,13 @@ def test_the_row_of_an_evident_fail_is_of_the_distance_with_the_evidence(setting
     assert outcome.evident
     assert outcome.evidence.measure == "Pearson r"
     assert outcome.values[0] - outcome.errors[0] > outcome.limits[0]
+    assert deciding(measures, outcome) == 1
+
+
+def test_the_row_shows_the_distance_that_the_scatter_of_the_reference_leaves_open():
+    """The first distance passes; the second is outside its limit, but not beyond the error of the reference."""
+    values, errors, scatter = np.array([0.05, 0.3]), np.array([0.01, 0.02]), np.array([0.01, 0.5])
+    limits = np.array([0.1, 0.1])
+    outcome = Comparison(values, errors, scatter, limits, limits, 50.0, 50.0, "inconclusive", "", "", {})
+    measures = (Measure("mean absolute difference", "", 0.1), Measure("Pearson r", "", 0.1, True, True))
     assert deciding(measures, outcome) == 1
