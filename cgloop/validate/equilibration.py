@@ -65,7 +65,7 @@ def statistical_inefficiency(replicas: list[np.ndarray], *, coarse: bool = False
         # pymbar weights C(τ) with 1 − τ over the mean length, which is negative for the longer series beyond it. The
         # variance of the pooled mean has the number of pairs at that lag over the number of frames.
         _, found = _timeseries().statistical_inefficiency_multiple(used, return_correlation_function=True)
-        lags, correlation = np.array(found).T
+        lags, correlation = np.array(found, float).reshape(-1, 2).T
         ended = (correlation <= 0) & (lags > MIN_LAG)
         lengths = np.array([len(series) for series in used])
         weights = np.maximum(lengths - lags[:, None], 0).sum(axis=1) / total

@@ -148,6 +148,11 @@ def test_inefficiency_of_series_of_unequal_length():
     assert np.mean(found) == pytest.approx(exact, rel=0.2)
 
 
+def test_inefficiency_of_series_of_one_and_two_frames():
+    """No lag is short enough for a correlation: every frame counts."""
+    assert statistical_inefficiency([np.array([0.0, 1.0]), np.array([3.0])]) == 1.0
+
+
 def test_one_lineage_that_crosses_is_no_defect(settings):
     """Two of eight replicas cross to a state one standard deviation away, once: both enter the error bar, no doubt."""
     rng = np.random.default_rng(8)
