@@ -1,6 +1,6 @@
-"""Processor time of every test: what `--durations` says depends on what else the machine does, this does not.
+"""Processor time of every test, which unlike `--durations` does not depend on what else the machine does.
 
-Time of processes that a test started counts once somebody has waited for them. What a fixture takes counts for the
+Time of processes that a test started counts once they have been waited for. What a fixture takes counts for the
 test that needed it first.
 """
 

@@ -19,10 +19,10 @@ PRIOR = Check(
     "",
     "at most",
     "Number of faults found in scans of all bond, angle, dihedral and pair terms through the model's energy function, "
-    "and in minimisations: energies that are not finite; a minimum outside the range of the data that is not well "
+    "and in minimizations: energies that are not finite; a minimum outside the range of the data that is not well "
     "above the lowest one inside; an angle term that is stiffer over that range than the data's free energy and a "
     "margin; pairs whose repulsion at 3 Å is weak, or that attract each other below contact; beads put onto each "
-    "other that minimisation does not separate.",
+    "other that minimization does not separate.",
 )
 GRADIENT = Check(
     "static.gradient",
@@ -146,7 +146,7 @@ def overlap_faults(overlaps: list[dict[str, Any]], settings: ValidateConfig) -> 
         smallest = number(one.get("smallest_after_A"))
         if not smallest >= limit:
             beads = " and ".join(str(bead + 1) for bead in one["beads"])
-            found.append(f"beads {beads} put onto each other: {smallest:.2f} Å after minimisation, at least {limit:g}")
+            found.append(f"beads {beads} put onto each other: {smallest:.2f} Å after minimization, at least {limit:g}")
     return found
 
 

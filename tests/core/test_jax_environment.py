@@ -1,4 +1,4 @@
-"""JAX's settings are pinned before it is imported, in every process, and what else may change numbers is told."""
+"""Settings of JAX are pinned before it is imported, and other variables that may change numbers are reported."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The order in which tests run, their names in reports, and what is told of their processor time."""
+"""Order in which tests run, their names in reports, and the report of their processor time."""
 
 import subprocess
 import sys
