@@ -52,7 +52,8 @@ def test_mixed_temperatures_scaled_energies_and_files_left_out_are_flagged_every
     verdict = json.loads((run / "verdict.json").read_text())
     cautions = {caution["kind"]: caution for caution in verdict["cautions"]}
     of_the_model = ["mixed-temperatures", "energy-weights", "excluded-files", "untrained-types"]
-    assert list(cautions) == [*of_the_model, "reduced-gate"]
+    # The reference was begun in the crystal structure in all replicas and still leaves it, which its fails depend on.
+    assert [kind for kind in cautions if kind != "relaxing-reference"] == [*of_the_model, "reduced-gate"]
     assert cautions["mixed-temperatures"]["detail"]["temperatures_K"] == [320.0, HOT_K]
     assert cautions["energy-weights"]["detail"]["weights"] == pytest.approx({"angle": 0.9})
     assert [one["source"] for one in cautions["excluded-files"]["detail"]["files"]] == ["broken.h5"]
