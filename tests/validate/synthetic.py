@@ -83,12 +83,16 @@ class Chain:
         return len(self.mean) // 3 + 2
 
     def frames(self, rng: np.random.Generator, count: int, spacing_ps: float) -> np.ndarray:
-        """A trajectory [count, N, 3]."""
+        """Return a trajectory [count, N, 3]."""
+        return self.build(self.mean + self.fluctuations(rng, count, spacing_ps))
+
+    def fluctuations(self, rng: np.random.Generator, count: int, spacing_ps: float) -> np.ndarray:
+        """Return a trajectory of the deviations from the mean, [count, 3N − 6]."""
         keep = np.exp(-spacing_ps / self.memory_ps)
         noise = rng.normal(size=(count, len(keep))) * np.sqrt(1 - keep**2)
         noise[0] = rng.normal(size=len(keep))
         walks = [lfilter([1.0], [1.0, -a], column) for a, column in zip(keep, noise.T, strict=True)]
-        return self.build(self.mean + self.spread * np.stack(walks, axis=1))
+        return np.asarray(self.spread * np.stack(walks, axis=1))
 
     def build(self, internal: np.ndarray) -> np.ndarray:
         """Positions [F, N, 3] from internal coordinates [F, 3N − 6], bead after bead."""
@@ -119,16 +123,69 @@ class Chain:
         return (energy + (omega * TIMESTEP_FS / 1000) ** 2 / 4 * potential).sum(axis=1)
 
 
+@dataclass(frozen=True)
+class TwoStates(Chain):
+    """A chain that jumps between two conformations, as a stationary Markov process.
+
+    Attributes:
+        other_mean: [3N − 6], internal coordinates of the second state.
+        share: equilibrium probability of the second state.
+        relaxation: relaxation time, in lengths of the trajectory.
+    """
+
+    other_mean: np.ndarray
+    share: float
+    relaxation: float = 3.0
+
+    def frames(self, rng: np.random.Generator, count: int, spacing_ps: float) -> np.ndarray:
+        """Return a trajectory [count, N, 3]."""
+        second = two_states(rng, count, self.share, self.relaxation * count)
+        mean = np.where(second[:, None], self.other_mean, self.mean)
+        return self.build(mean + self.fluctuations(rng, count, spacing_ps))
+
+
+def two_states(rng: np.random.Generator, count: int, share: float, relaxation: float) -> np.ndarray:
+    """Return a stationary Markov chain of two states, bool [count], True with probability `share`.
+
+    Args:
+        relaxation: decay time of its correlation, frames.
+    """
+    change = 1.0 - np.exp(-1.0 / relaxation)
+    states = np.empty(count, bool)
+    state = rng.random() < share
+    for frame, draw in enumerate(rng.random(count)):
+        if frame and draw < change * (1.0 - share if state else share):
+            state = not state
+        states[frame] = state
+    return states
+
+
 def healthy_run(
-    names: list[str], chain: Chain, seed: int, lengths: Lengths = Lengths(), model: Chain | None = None
+    names: list[str],
+    chain: Chain,
+    seed: int,
+    lengths: Lengths = Lengths(),
+    model: Chain | None = None,
+    reference: Chain | None = None,
 ) -> FakeRun:
-    """A run whose model samples the reference's distribution, or that of `model`, with other random numbers."""
+    """Return a run of a healthy model, or of the given one.
+
+    Args:
+        names: residue names.
+        chain: the protein; its mean is the native structure.
+        seed: of the random numbers.
+        lengths: of model and reference.
+        model: what the model samples; None: `chain`.
+        reference: what the reference samples; None: `chain`.
+    """
     rng = np.random.default_rng([7, seed])
     dumps, ensemble = round(lengths.nvt_ps / DUMP_PS), round(lengths.reference_ps / REFERENCE_SPACING_PS)
     simulated = [(model or chain).frames(rng, dumps, DUMP_PS) for _ in range(lengths.replicas)]
-    reference = [chain.frames(rng, ensemble, REFERENCE_SPACING_PS) for _ in range(lengths.reference_replicas)]
+    sampled = [
+        (reference or chain).frames(rng, ensemble, REFERENCE_SPACING_PS) for _ in range(lengths.reference_replicas)
+    ]
     native = chain.build(chain.mean[None])[0]
-    run = builders.good_run(names, native, reference, simulated, seed, lengths.nve_ps)
+    run = builders.good_run(names, native, sampled, simulated, seed, lengths.nve_ps)
     memory = 1.0 / (lengths.friction_per_ps * OBSERVE_PS)
     for replica in run.nvt:
         by_bead = builders.kinetic_by_bead(rng, len(replica.kinetic), len(names), correlation_steps=memory)
@@ -193,6 +250,34 @@ def misfolded(chain: Chain) -> Chain:
 
 OTHER_MODELS: dict[str, Callable[[Chain], Chain]] = {"20 % too loose": looser, "misfolded": misfolded}
 """What a model samples instead of the reference."""
+
+
+def coiled(chain: Chain, angle_deg: float, dihedral_deg: float) -> Chain:
+    """Return the chain with the same mean for all angles and for all dihedrals; bonds and fluctuations are kept."""
+    n = chain.n_beads
+    bonds, angles, dihedrals = np.split(chain.mean, [n - 1, 2 * n - 3])
+    parts = [bonds, np.full_like(angles, np.radians(angle_deg)), np.full_like(dihedrals, np.radians(dihedral_deg))]
+    return replace(chain, mean=np.concatenate(parts))
+
+
+HOPELESS: dict[str, Callable[[Chain], Chain]] = {
+    "collapsed coil": lambda chain: coiled(chain, 60.0, 40.0),
+    "open left-handed helix": lambda chain: coiled(chain, 130.0, -60.0),
+    "extended chain": lambda chain: coiled(chain, 130.0, 180.0),
+}
+"""What a hopeless model samples. Histograms of RMSD and radius of gyration are disjoint from those of the native chain,
+whose means are 0.8 and 5.0 Å; the means here are 4.5 and 3.0, 7.6 and 8.4, 9.1 and 10.1 Å."""
+
+
+def slower(chain: Chain, factor: float) -> Chain:
+    """Return the chain with every correlation time multiplied by a factor, and the same distribution."""
+    return replace(chain, memory_ps=factor * chain.memory_ps)
+
+
+def unfolding(chain: Chain, share: float) -> TwoStates:
+    """Return the chain with a second, unfolded state; transitions are slower than its trajectories are long."""
+    unfolded = HOPELESS["open left-handed helix"](chain)
+    return TwoStates(chain.mean, chain.spread, chain.memory_ps, unfolded.mean, share)
 
 
 def real_chain(example_h5: Path) -> tuple[list[str], Chain]:
