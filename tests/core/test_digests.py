@@ -19,6 +19,7 @@ OTHER = {
     "data.sources.weight": 2.0,
     "model.network": "painn",
     "model.ml_energy_bound_kcal_per_mol": 10.0,
+    "validate.lineages": {"*": [[0, 1]]},
 }
 """For every key of the table, a value that changes results."""
 
