@@ -1,5 +1,5 @@
 # make demo   a real protein: trained, run in LAMMPS, judged, reported (about 6 minutes on 2 cores)
-# make test   the quick tests (about 6 minutes on 2 cores); make test-slow the others, make test-all both
+# make test   the quick tests; make test-slow the others, make test-all both
 # All set up .venv from the pinned requirements first.
 
 PYTHON ?= python3
