@@ -54,7 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Their folder is an option of the compiler, and would make entries those of one folder alone.
     os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
     processor_time.register(config)
-    config.pluginmanager.register(order.PlainNames())
 
 
 def _own_cache(config: pytest.Config) -> Path:
@@ -65,6 +64,11 @@ def _own_cache(config: pytest.Config) -> Path:
         config.add_cleanup(holder.cleanup)
         folder = holder.name
     return Path(folder)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> order.Groups | None:
+    return order.Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.hookimpl(tryfirst=True)
