@@ -28,7 +28,7 @@ POWER_NOTES: dict[str, str] = {
     "structure.contacts": "Blind to handedness: a mirror image has the same contacts. Averages: correlations between "
     "contacts are not compared.",
     "structure.q": "Blind to handedness and to contacts that the native structure does not have; a model whose every "
-    "fluctuation is 20 % too large passed the usual checks in 8 of 10 runs.",
+    "fluctuation is 20 % too large passed the usual checks in 7 of 12 runs.",
     "structure.rg": "One number a frame: another fold of the same size is the same to it.",
     "structure.end_to_end": "Two beads only; what happens between them is not seen.",
     "structure.handedness": "Dihedrals near ±180°, as in strands, have no sign that counts. What is folded at both "
