@@ -6,7 +6,7 @@ forgotten at once and the structure is not. It counts as a lineage of its own af
 comes before is dropped. Lineages are what error bars, leave-one-out and effective samples are made from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,32 @@ def lineages_of(
         key = ("group", place[root]) if root in place else ("replica", root)
         members.setdefault(key, []).append(number)
     return [_lineage(_in_order(numbers, groups, place), rows, skipped) for numbers in members.values()]
+
+
+def require_replicas(data: ProteinData, joined: Mapping[str, Sequence[Sequence[int]]]) -> None:
+    """Raise a `UserError` where `validate.lineages` joins replicas under the protein's name that it does not have.
+
+    Args:
+        data: all frames of the protein, at all temperatures.
+        joined: the setting `validate.lineages`.
+    """
+    there = {int(number) for number in np.unique(data.replica)}
+    absent = sorted({number for group in joined.get(data.name, ()) for number in group} - there)
+    if absent:
+        raise UserError(
+            f"`{data.name}` has no replica {absent[0]}", where="validate.lineages",
+            remedy=f"there are: {', '.join(map(str, sorted(there)))}",
+        )  # fmt: skip
+
+
+def require_proteins(names: Collection[str], joined: Mapping[str, Sequence[Sequence[int]]]) -> None:
+    """Raise a `UserError` where `validate.lineages` names a protein that is not among `names`."""
+    absent = sorted(set(joined) - set(names) - {ANY_PROTEIN})
+    if absent:
+        raise UserError(
+            f"the prepared data have no protein `{absent[0]}`", where="validate.lineages",
+            remedy=f"there are: {', '.join(sorted(names))}; `{ANY_PROTEIN}` stands for all others",
+        )  # fmt: skip
 
 
 def _places(groups: Sequence[Sequence[int]]) -> dict[int, int]:

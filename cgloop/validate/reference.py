@@ -10,7 +10,7 @@ from cgloop.config.validate import ValidateConfig
 from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
 from cgloop.errors import UserError
 from cgloop.validate.geometry import kabsch_rmsd
-from cgloop.validate.lineages import Lineage, lineages_of
+from cgloop.validate.lineages import Lineage, lineages_of, require_replicas
 from cgloop.validate.observables import Frames, Protein, observe
 from cgloop.validate.structure import Target
 
@@ -85,10 +85,12 @@ def reference_of(
         where: the data came from, for messages.
 
     Raises:
-        UserError: no frames at the model's temperature, or frames that are not finite.
+        UserError: no frames at the model's temperature, frames that are not finite, or lineages of replicas that the
+            protein does not have.
     """
     if not np.isfinite(data.positions).all():
         raise UserError(f"non-finite positions of `{data.name}`", where=where, remedy="run `cgloop prep` again")
+    require_replicas(data, settings.lineages)
     native = data.select(temperature_K=model_K)
     temperatures = np.unique(data.temperature_K)
     if not native.n_frames:

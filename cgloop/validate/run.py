@@ -35,6 +35,7 @@ from cgloop.validate.figures import plots_of
 from cgloop.validate.gate import SCHEMA_VERSION
 from cgloop.validate.inputs import inputs_of
 from cgloop.validate.known_bad import known_bad_control
+from cgloop.validate.lineages import require_proteins
 from cgloop.validate.observables import Frames, observe
 from cgloop.validate.plots import ProteinPlots, plot_data
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
@@ -90,6 +91,7 @@ def validate_run(
     forces = read_json(train_dir / "forces.json", "run `cgloop train` again")
     ensemble = uncertainty.read_uncertainty(md_dir)
     reader = DatasetReader.open(dataset_dir)
+    require_proteins(reader.names, settings.lineages)
     temperature = _temperature(md, md_dir)
     checks = [
         *static.read_static(parity_json.parent, settings),

@@ -11,7 +11,7 @@ from cgloop.errors import UserError
 from cgloop.validate.comparison import compare
 from cgloop.validate.distances import Wasserstein
 from cgloop.validate.equilibration import effective_between, statistical_inefficiency
-from cgloop.validate.lineages import lineages_of
+from cgloop.validate.lineages import lineages_of, require_proteins
 from cgloop.validate.measure import Measure
 from cgloop.validate.reference import reference_of
 from cgloop.validate.sample import equilibrated, sampling_doubts
@@ -92,6 +92,16 @@ def test_reference_is_made_of_lineages(chain):
     assert [len(frames.rg) for frames in reference.frames] == [2 * FRAMES, FRAMES]
     assert reference.target.lineages == ("replicas 0, 4", "replica 1")
     assert reference.target.one_start
+
+
+def test_lineages_that_name_what_is_not_there_are_refused(chain):
+    settings = ValidateConfig(lineages={"chain": [[0, 7]]})
+    with pytest.raises(UserError, match="`chain` has no replica 7") as refused:
+        reference_of(data_of(native=chain[1]), 320.0, 320.0, settings, "here")
+    assert refused.value.remedy == "there are: 0, 1, 4"
+    with pytest.raises(UserError, match="no protein `chian`"):
+        require_proteins(["chain"], {"chian": [[0, 4]], "*": [[0, 7]]})
+    require_proteins(["chain", "other"], {"chain": [[0, 4]], "*": [[0, 7]]})
 
 
 def test_lineages_begun_in_several_conformations_have_not_one_start(chain):
