@@ -94,6 +94,15 @@ def set_aside_without_power(check: JudgedCheck, case: Case) -> JudgedCheck:
     return replace(check.changed("reported", reason), set_aside=reason)
 
 
+@_of_each
+def require_long_enough_run(check: JudgedCheck, case: Case) -> JudgedCheck:
+    """Take back a pass where the run is so short that the check would pass a known-bad one of that length, too."""
+    blind = [entry for entry in case.known_bad(check) if entry.get("needs")]
+    if check.verdict != "pass" or not blind:
+        return check
+    return check.changed("inconclusive", Reason("run too short", {"text": blind[0]["text"]}), blind[0]["needs"])
+
+
 RULES: tuple[Rule, ...] = (
     assign_roles,
     set_aside_not_applicable,
@@ -101,9 +110,10 @@ RULES: tuple[Rule, ...] = (
     obey_failed_control,
     obey_inconclusive_control,
     set_aside_without_power,
+    require_long_enough_run,
     correct_for_number,
 )
-"""In the order of use. At most one of the rules about controls changes a check; the correction for many checks comes
+"""In the order of use. At most one of the rules about controls changes a verdict; the correction for many checks comes
 last, because only what then decides is corrected for."""
 
 

@@ -19,6 +19,7 @@ WORDS: Mapping[ReasonKind, str] = {
     "control fails": "the reference itself fails this check, which therefore cannot judge: {reason}",
     "control inconclusive": "the reference itself is inconclusive in this check: {reason}",
     "no power": "this check cannot tell the reference from that at {temperature_K:g} K",
+    "run too short": "a run of this length would pass as well if it were wrong ({text})",
     "chance": "but among {checks} checks that happens by chance in {chance:.1%} of the cases, and {limit:.1%} is the "
     "limit for a fail",
     "structure undecided": "nothing was decided about the structure of {protein}",

@@ -20,6 +20,7 @@ ReasonKind = Literal[
     "control fails",
     "control inconclusive",
     "no power",
+    "run too short",
     "chance",
     "structure undecided",
     "other engine",
@@ -215,6 +216,11 @@ class Case:
     def power(self, check: JudgedCheck) -> Mapping[str, Any] | None:
         """Return whether the check distinguishes the reference at another temperature, if that was tried."""
         return (self.controls.get("power") or {}).get(check.subject, {}).get(check.name)
+
+    def known_bad(self, check: JudgedCheck) -> list[Mapping[str, Any]]:
+        """Return the known-bad trajectories of the check's protein that are meant for the check."""
+        cases = (self.controls.get("known_bad") or {}).get(check.subject) or {}
+        return [entry for entry in cases.values() if entry["check"] == check.name]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ NARROWED = 0.5
 DRIFT_KCAL_PER_MOL_PER_NS = 5.0
 BEYOND = 2.0
 """Broken bonds and overlaps are beyond their limits by this factor."""
+LONGER = 10.0
+"""A case that a check lets pass is tried again in runs of so many times the length: a short run may have too few
+samples to tell, which says nothing against the check."""
 ZIGZAG_DEGREES = 130.0
 """CA–CA–CA angle of an extended strand."""
 
@@ -72,7 +75,8 @@ def known_bad_control(
     Returns:
         By `case` or, where several checks are meant for it, `case:check`: `case`, `check`, `text`, `verdict`,
         `caught`, `reason`. `caught` is True for a fail; False for a pass, which shows that the check cannot judge; and
-        None where nothing was decided: the check is inconclusive, or it fails the sound original as well.
+        None where nothing was decided: the check is inconclusive, it fails the sound original as well, or it passes
+        this run and fails one `LONGER`. In the last case the entry has `needs`, what the check needs to judge at all.
     """
     original = specimen(reference, config, replicas)
     sound_verdicts: dict[str, Verdict] = {name: entry["verdict"] for name, entry in sound.items()}
@@ -86,7 +90,32 @@ def known_bad_control(
             key = case.name if len(case.checks) == 1 else f"{case.name}:{check}"
             entry = {"case": case.name, "check": check, "text": case.text}
             outcome[key] = {**entry, **_outcome(bad, check, sound_verdicts[check], reference, config)}
+            if outcome[key]["caught"] is False and _is_caught_if_longer(case, check, reference, config, replicas):
+                reason = f"{outcome[key]['reason']}; it is caught in a run {LONGER:g} times as long"
+                outcome[key] |= {"caught": None, "reason": reason, "needs": {"run_factor": LONGER}}
     return outcome
+
+
+def _is_caught_if_longer(case: KnownBad, check: str, reference: Reference, config: Config, replicas: int) -> bool:
+    """Whether the check fails the case, and not the sound original, in runs of `LONGER` times the length."""
+    longer = config.model_copy(
+        update={
+            "md": config.md.model_copy(
+                update={
+                    name: stage.model_copy(update={"length_ps": LONGER * stage.length_ps})
+                    for name, stage in (("nvt", config.md.nvt), ("nve", config.md.nve))
+                }
+            )
+        }
+    )
+    original = specimen(reference, longer, replicas)
+    bad = case.damage(original, reference, longer)
+    judged = JUDGES[check]
+    return (
+        bad is not None
+        and judged(bad, reference, longer).verdict == "fail"
+        and judged(original, reference, longer).verdict != "fail"
+    )
 
 
 def _outcome(bad: Specimen | None, check: str, sound: Verdict, reference: Reference, config: Config) -> dict[str, Any]:

@@ -120,6 +120,21 @@ def test_check_without_power_is_set_aside_but_for_an_evident_fail(verdict):
     assert (kept.verdict, kept.set_aside) == ("fail", None)
 
 
+@pytest.mark.parametrize(("verdict", "then"), [("pass", "inconclusive"), ("fail", "fail"), ("reported", "reported")])
+def test_run_too_short_to_tell_takes_back_a_pass(verdict, then):
+    cases = {
+        "blind": {"check": FIRST, "text": "it fluctuates half as much", "caught": None, "needs": {"run_factor": 10.0}},
+        "caught": {"check": "nve.drift", "text": "it drifts", "caught": True},
+    }
+    of = replace(case(), controls={"known_bad": {"a": cases}})
+    found = after(rules.require_long_enough_run, check(verdict), of)
+    assert found.verdict == then
+    assert found.what_decides == ({"run_factor": 10.0} if verdict == "pass" else {})
+    if verdict == "pass":
+        assert "would pass as well if it were wrong (it fluctuates half as much)" in why(found)
+    assert after(rules.require_long_enough_run, check(name="nve.drift"), of).verdict == "pass"
+
+
 def test_correction_takes_back_what_chance_explains_and_nothing_evident():
     """Two half-widths beyond the limit: 1 in 200 alone, 1 in 50 among four."""
     beyond = check("fail", value=0.12, error=0.015)

@@ -388,6 +388,26 @@ def test_the_gate_itself_notices_a_check_that_always_passes(sound, monkeypatch, 
     assert meant_for_it or CHECKS[check].direction == "reported"
 
 
+def test_a_known_bad_run_too_short_to_tell_is_not_held_against_the_check(sound):
+    """With 22 samples, kinetic energies that fluctuate half as much pass, with ten times as many they fail."""
+    run, folder, metrics, _ = sound
+    config = run.config()
+    nvt, nve = (stage.model_copy(update={"length_ps": 16.0}) for stage in (config.md.nvt, config.md.nve))
+    short = config.model_copy(update={"md": config.md.model_copy(update={"nvt": nvt, "nve": nve})})
+    reader, temperature = DatasetReader.open(folder / "prep"), {"md_K": 320.0, "model_K": 320.0}
+    reference = read_reference(reader, "chain", temperature, config.validate_)
+    found = known_bad.known_bad_control(reference, short, 8, {}, only=["nvt.distribution"])["too_narrow"]
+    assert (found["verdict"], found["caught"]) == ("pass", None)
+    assert found["needs"] == {"run_factor": known_bad.LONGER}
+    assert "it is caught in a run 10 times as long" in found["reason"]
+    judged = judge({**metrics, "controls": {**metrics["controls"], "known_bad": {"chain": {"x": found}}}}, REQUIRED)
+    assert not judged["refused"]
+    assert verdict_of(judged, "nvt.distribution") == "inconclusive"
+    # The same in a run of the length of the example is caught at once.
+    found = known_bad.known_bad_control(reference, config, 8, {}, only=["nvt.distribution"])["too_narrow"]
+    assert found["caught"] is True
+
+
 def test_unfolded_model_is_failed_by_each_structural_check(chain, tmp_path):
     """Apart from the list above, because the bonds of this model break as well."""
     run = sound_run("analytic", chain)
