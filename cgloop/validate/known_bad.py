@@ -98,24 +98,13 @@ def known_bad_control(
 
 def _is_caught_if_longer(case: KnownBad, check: str, reference: Reference, config: Config, replicas: int) -> bool:
     """Whether the check fails the case, and not the sound original, in runs of `LONGER` times the length."""
-    longer = config.model_copy(
-        update={
-            "md": config.md.model_copy(
-                update={
-                    name: stage.model_copy(update={"length_ps": LONGER * stage.length_ps})
-                    for name, stage in (("nvt", config.md.nvt), ("nve", config.md.nve))
-                }
-            )
-        }
-    )
+    nvt = config.md.nvt.model_copy(update={"length_ps": LONGER * config.md.nvt.length_ps})
+    nve = config.md.nve.model_copy(update={"length_ps": LONGER * config.md.nve.length_ps})
+    longer = config.model_copy(update={"md": config.md.model_copy(update={"nvt": nvt, "nve": nve})})
     original = specimen(reference, longer, replicas)
+    sound = JUDGES[check](original, reference, longer).verdict
     bad = case.damage(original, reference, longer)
-    judged = JUDGES[check]
-    return (
-        bad is not None
-        and judged(bad, reference, longer).verdict == "fail"
-        and judged(original, reference, longer).verdict != "fail"
-    )
+    return _outcome(bad, check, sound, reference, longer)["caught"] is True
 
 
 def _outcome(bad: Specimen | None, check: str, sound: Verdict, reference: Reference, config: Config) -> dict[str, Any]:
