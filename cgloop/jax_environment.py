@@ -77,9 +77,12 @@ HARMLESS_XLA_FLAGS = (
     "--xla_force_host_platform_device_count",
     "--xla_gpu_deterministic_ops",
     "--xla_dump_",
+    "--xla_backend_optimization_level",
+    "--xla_cpu_use_fusion_emitters",
     NO_FUSED_REDUCTIONS,
 )
-"""Beginnings of XLA flags that do not change results, or are documented here to make them reproducible or right."""
+"""Beginnings of XLA flags that do not change results, or change their rounding alone, as another processor does, or are
+documented here to make them reproducible or right."""
 
 REPLACED: dict[str, str] = {}
 """Variables of this process whose values `prepare` replaced, with the values they had."""

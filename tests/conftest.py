@@ -1,5 +1,6 @@
 """Fixtures that every room shares."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +32,16 @@ class FailuresAtOnce:
             self._terminal.write_line(report.longreprtext)
 
 
+QUICK_COMPILER = {
+    "--xla_backend_optimization_level": "0",
+    "--xla_cpu_use_fusion_emitters": "false",
+}
+"""XLA flags that halve the processor time of a short run of the whole loop, in which compiling takes most; programs
+take up to twice as long. Results differ in their rounding. `make demo` runs with the defaults of XLA."""
+TRIED_JAXLIB = "0.10.1"
+"""Another XLA may not know the flags, and ends a process that is given an unknown one."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--failures-at-once", action="store_true", help="print each failure when it happens, too")
     parser.addoption("--processor-time", type=int, default=0, metavar="N", help="print the N dearest tests and files")
@@ -53,7 +64,17 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # Their folder is an option of the compiler, and would make entries those of one folder alone.
     os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
+    if importlib.metadata.version("jaxlib") == TRIED_JAXLIB:
+        _compile_quickly()
     processor_time.register(config)
+
+
+def _compile_quickly() -> None:
+    """Add `QUICK_COMPILER` to the flags of XLA, without those that are set already."""
+    given = os.environ.get("XLA_FLAGS", "").split()
+    named = {flag.partition("=")[0] for flag in given}
+    added = [f"{flag}={value}" for flag, value in QUICK_COMPILER.items() if flag not in named]
+    os.environ["XLA_FLAGS"] = " ".join([*given, *added])
 
 
 def _own_cache(config: pytest.Config) -> Path:

@@ -80,6 +80,7 @@ def test_settings_are_pinned_and_what_was_replaced_is_told():
         ("JAX_PLATFORMS", "cpu", False),
         ("JAX_COMPILATION_CACHE_DIR", "/tmp/x", False),
         ("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_gpu_deterministic_ops=true", False),
+        ("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false", False),
         ("XLA_FLAGS", "--xla_cpu_enable_fast_math=true", True),
         ("JAX_THREEFRY_PARTITIONABLE", "0", True),
         ("JAX_NUMPY_DTYPE_PROMOTION", "strict", True),

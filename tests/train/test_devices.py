@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 def environment(repository, devices, **more):
     paths = os.pathsep.join([str(repository), str(HERE)])
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
     return {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **more}
 
 
