@@ -31,6 +31,8 @@ from tests.export.older import as_schema_1
 from tests.report.soundness import embedded
 from tests.train.toy_proteins import toy_protein
 
+pytestmark = pytest.mark.slow
+
 MODEL = dict(
     cutoff_A=9.0, max_ell=1, n_layers=1, n_radial=4, embedding=[6], species_embedding=3, mlp=[6], hidden="3x0e+3x1o"
 )

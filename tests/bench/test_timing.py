@@ -2,8 +2,6 @@
 
 import time
 
-import pytest
-
 from cgloop.bench.timing import TURN_S, in_turns
 
 
@@ -20,7 +18,7 @@ def test_short_calls_are_measured_in_a_row():
 
     times = in_turns({"short": called("short", 1e-3), "long": called("long", 3 * TURN_S)}, seconds=60.0, rounds=4)
     assert {name: len(found) for name, found in times.items()} == {"short": 4, "long": 4}
-    assert min(times["short"]) == pytest.approx(1e-3, rel=0.5)
-    assert min(times["long"]) == pytest.approx(3 * TURN_S, rel=0.5)
+    # A sleep is never shorter than asked for; on a busy machine it may be longer.
+    assert 1e-3 <= min(times["short"]) < 3 * TURN_S <= min(times["long"])
     turns = "".join("s" if name == "short" else "l" for name in last).lstrip("s").split("l")
     assert min(map(len, turns[2:-1])) > 3

@@ -17,6 +17,8 @@ from cgloop.model.hybrid import energy_and_forces
 from cgloop.model.terms import TERM_NAMES
 from tests.md.model_worlds import CUTOFF_A, protein, small_model
 
+pytestmark = pytest.mark.slow
+
 CALLER = """
 import json, sys
 from pathlib import Path

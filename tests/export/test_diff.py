@@ -14,6 +14,8 @@ from cgloop.model.hybrid import init_params
 from tests.export.older import as_schema_1
 from tests.md.model_worlds import PRIOR, small_model
 
+pytestmark = pytest.mark.slow
+
 
 def written(out, model, params, **options):
     out.mkdir()

@@ -28,6 +28,8 @@ from cgloop.model.graph import build_graph
 from cgloop.model.hybrid import Model, energy_and_forces, without_prior
 from tests.model.systems import QUICKLY, chain, small_painn, small_params, small_spec
 
+pytestmark = pytest.mark.slow
+
 N_BEADS = 24
 CUTOFF_A = 6.0
 X = chain(N_BEADS)

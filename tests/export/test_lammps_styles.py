@@ -18,6 +18,8 @@ from cgloop.model.names import PRIOR_TERM_NAMES
 from cgloop.model.terms import PriorForms
 from tests.md.model_worlds import PRIOR, protein, system
 
+pytestmark = pytest.mark.slow
+
 CUTOFF_A = 14.0
 N_BEADS = 24
 RANDOM = np.random.default_rng(3)

@@ -17,6 +17,8 @@ from cgloop.stages import digest_file, digest_files
 from tests.export.older import as_schema_1
 from tests.md.model_worlds import small_model
 
+pytestmark = pytest.mark.slow
+
 CAUTION = Caution("excluded-files", "1 source file could not be used and left out: bad.h5.", {"files": [{"a": "b"}]})
 
 

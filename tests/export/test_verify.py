@@ -16,6 +16,8 @@ from cgloop.export.verify import CHECKS, COPIES, Chains, agreement, as_text, ran
 from cgloop.stages import digest_file
 from tests.md.model_worlds import small_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):

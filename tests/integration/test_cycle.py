@@ -12,6 +12,8 @@ from cgloop.report.gather import read_run_files
 from cgloop.stages import digest_file
 from tests.integration.conftest import cgloop, digests, events, short_config
 
+pytestmark = pytest.mark.slow
+
 STAGES = ["prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback"]
 
 

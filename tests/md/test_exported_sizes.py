@@ -12,6 +12,8 @@ from cgloop.md.parity_cases import Reference
 from cgloop.model.graph import build_graph, pad_graph
 from tests.md.model_worlds import CUTOFF_A, protein, small_model, system
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compiled(world):

@@ -20,6 +20,8 @@ from cgloop.md.external_parts import read_parts
 from cgloop.md.run import md_stage
 from tests.md.model_worlds import config
 
+pytestmark = pytest.mark.slow
+
 LMP = str(Path(sys.executable).parent / "lmp")
 SHORT = {"engine": "lmp", "lmp": LMP, "replicas": 2, "restart_every_ps": 0.1}
 

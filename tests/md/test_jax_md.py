@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 from cgloop.md.evaluate import ModelEvaluator, compile_model
 from cgloop.model.graph import build_graph
@@ -11,6 +12,8 @@ from cgloop.model.hybrid import energy, energy_and_forces
 from cgloop.units import MVV_TO_KCAL_PER_MOL
 from tests.md.model_worlds import CUTOFF_A, protein, small_model, system
 from tests.md.worlds import masses_of, run_in_lammps, thermal_velocities
+
+pytestmark = pytest.mark.slow
 
 STEPS, TIMESTEP_FS, N_BEADS = 50, 2.0, 8
 

@@ -21,6 +21,8 @@ from cgloop.units import COULOMB
 from tests.md.model_worlds import PRIOR
 from tests.md.test_native_styles import FRAME, N_BEADS, ONE, assert_same, chain_of, in_lammps
 
+pytestmark = pytest.mark.slow
+
 FAR_A = 60.0
 """Cutoff of our terms: the chain ends long before they are switched off."""
 EPSILON, SIGMA = 1.3, 4.5

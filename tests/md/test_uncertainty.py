@@ -16,6 +16,8 @@ from cgloop.residues import RESIDUES
 from cgloop.train.checkpoints import write_tensors
 from tests.md.model_worlds import CUTOFF_A, small_model, system, write_world
 
+pytestmark = pytest.mark.slow
+
 LENGTH_A = 3.8
 
 
