@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 from cgloop.priors.series import (
     cosine_basis,
     cosine_slopes,
+    fit_linear,
     fit_series,
     harmonic_numbers,
     periodic_basis,
@@ -44,6 +45,29 @@ def test_with_inequalities_as_a_general_optimiser(seed):
     constraint = {"type": "ineq", "fun": lambda c: rows @ c - bounds, "jac": lambda c: rows}
     best = minimize(objective, np.zeros(6), arguments, "SLSQP", constraints=[constraint], options={"maxiter": 500})
     assert objective(found, *arguments) <= best.fun * (1 + 1e-5) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hundreds_of_inequalities_that_nearly_depend_on_each_other(seed):
+    """Many rows are mixtures of eight, but for one part in a million: those of a fine grid look like that."""
+    random = np.random.default_rng(seed)
+    basis, target = random.normal(size=(60, 12)), 3.0 * random.normal(size=60)
+    mixtures = random.dirichlet(np.full(8, 0.3), size=400)
+    rows = mixtures @ random.normal(size=(8, 12)) + 1e-6 * random.normal(size=(400, 12))
+    bounds, penalty = mixtures @ (3.0 * random.normal(size=8)), np.diag(10.0 ** random.uniform(-3, 0, 12))
+    found = fit_linear(basis, target, np.ones(60), penalty, rows, bounds)
+    assert (rows @ found - bounds).min() > -1e-6
+
+    def distance(c):
+        return float(((basis @ c - target) ** 2).sum() + ((penalty @ c) ** 2).sum())
+
+    def slope(c):
+        return 2 * basis.T @ (basis @ c - target) + 2 * penalty.T @ (penalty @ c)
+
+    constraint = {"type": "ineq", "fun": lambda c: rows @ c - bounds, "jac": lambda c: rows}
+    options = {"maxiter": 1000, "ftol": 1e-12}
+    best = minimize(distance, found + 0.1, jac=slope, method="SLSQP", constraints=[constraint], options=options)
+    assert distance(found) == pytest.approx(best.fun, rel=1e-5)
 
 
 def test_contradictory_inequalities():
