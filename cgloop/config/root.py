@@ -1,6 +1,6 @@
 """Root of the config."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cgloop.config.base import Section
 from cgloop.config.control import ControlConfig
@@ -10,6 +10,7 @@ from cgloop.config.feedback import FeedbackConfig
 from cgloop.config.md import MDConfig
 from cgloop.config.model import AllegroConfig, AnyModel
 from cgloop.config.priors import PriorsConfig
+from cgloop.config.refine import Refined, RefinementConfig
 from cgloop.config.run import RunConfig
 from cgloop.config.train import TrainConfig
 from cgloop.config.validate import GateConfig, ParityConfig, ValidateConfig, required_by_default
@@ -28,6 +29,7 @@ class Config(Section):
     priors: PriorsConfig = PriorsConfig()
     model: AnyModel = AllegroConfig.model_validate({})
     train: TrainConfig = TrainConfig()
+    refine: RefinementConfig = RefinementConfig.model_validate({})
     parity: ParityConfig = ParityConfig()
     md: MDConfig = MDConfig()
     control: ControlConfig = ControlConfig()
@@ -35,6 +37,21 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     feedback: FeedbackConfig = FeedbackConfig.model_validate({})
     slurm: SlurmConfig = SlurmConfig()
+
+    @model_validator(mode="after")
+    def _what_is_refined_exists(self):
+        asked, energy = self.refine.parameters, self.model.energy
+        possible = {"prior-only": ("prior",), "ml-only": ("network",)}.get(energy)
+        if asked is not None and possible is not None and asked not in possible:
+            raise ValueError(f"with `model.energy: {energy}` only `refine.parameters: {possible[0]}` is possible")
+        return self
+
+    @property
+    def refined_parameters(self) -> Refined:
+        """The parameters that a refinement of this kind of model moves."""
+        if self.refine.parameters is not None:
+            return self.refine.parameters
+        return "prior" if self.model.energy == "prior-only" else "network"
 
     @property
     def required_checks(self) -> list[str]:
