@@ -44,6 +44,9 @@ LONELY_S = 60.0
 
 _MPI_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_", "HYDRA_", "MPIR_")
 _LAST_WORDS = 2000
+_READ_BYTES = 2**18
+_NO_LAST_WORDS = "cpu_aot_loader.cc"
+"""XLA says there, at length, which features of the CPU a program of the compilation cache was not compiled for."""
 _ALONE = "the process that led is gone"
 _PR_SET_PDEATHSIG = 1
 _STDERR = "CGLOOP_STDERR_FILE"
@@ -152,7 +155,8 @@ class Child:
 
     def _last_words(self) -> str:
         with suppress(OSError):
-            text = self._stderr.read_bytes()[-_LAST_WORDS:].decode(errors="replace")
+            lines = self._stderr.read_bytes()[-_READ_BYTES:].decode(errors="replace").splitlines()
+            text = "\n".join(line for line in lines if _NO_LAST_WORDS not in line)[-_LAST_WORDS:]
             return " ".join(text.split()[-60:])
         return ""
 

@@ -1,6 +1,7 @@
 """Jobs in processes of their own, some side by side; what becomes of a process is recorded, and ends no other."""
 
 import logging
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -91,13 +92,12 @@ class _Running:
     def failure(self, ended: Ended) -> Failure:
         if self.out_of_time:
             return Failure("timeout", FAILURES["timeout"])
-        if ended.how == "broken" or ended.words:
-            failure = failure_of(ended.words)
-            return Failure(failure.limit, ended.describe)
-        if ended.code == -9:
+        said = failure_of(ended.words)
+        # What a process had said before is no reason for SIGKILL, which comes from outside.
+        if ended.code == -signal.SIGKILL and said.limit != "out_of_memory":
             limit = "out_of_memory" if killed_for_memory() > self._ooms else "killed"
             return Failure(limit, f"{ended.describe} ({FAILURES[limit]})")
-        return Failure("engine_error", ended.describe)
+        return Failure(said.limit, ended.describe)
 
 
 def run_jobs(

@@ -32,6 +32,11 @@ def test_a_killed_child(tmp_path):
     assert "SIGKILL" in ended.describe
 
 
+def test_words_of_the_compiler_are_no_last_words(tmp_path):
+    ended = end_of(Child("tests.executors.hungry", ["killed"], tmp_path))
+    assert (ended.how, ended.code, ended.words) == ("dead", -9, "")
+
+
 def test_a_child_that_refuses_tells_why(tmp_path):
     arguments = ["--config", tmp_path / "none.yaml", "--bundle", tmp_path, "--dataset", tmp_path, "--out", tmp_path]
     ended = end_of(Child("cgloop.md.worker", [*map(str, arguments), "--protein", "x", "--replicas", "0"], tmp_path))
