@@ -1,7 +1,8 @@
-"""Prior alone, network alone, and both: three runs on equal terms, side by side."""
+"""Prior alone, network alone, and both, each as trained and, on request, as refined: runs on equal terms."""
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ log = logging.getLogger("cgloop.ablate")
 
 SCHEMA_VERSION = 1
 ARMS = ("prior-only", "ml-only", "hybrid")
+REFINED = "-refined"
+"""End of the name of a run whose training is refined."""
 
 KEPT = (
     "verdict", "summary", "failed", "undecided", "survival", "survived_ns", "asked_ns", "crashes", "force", "drift",
@@ -24,7 +27,8 @@ KEPT = (
 """Of a row of `cycles.json`."""
 
 ABOUT = {
-    "arms": "the same data, splits, seed, training and MD settings; only `model.energy` differs",
+    "arms": "the same data, splits, seed, training and MD settings; only `model.energy` differs, and whether the "
+    "training is refined",
     "convergence": "validation loss, (kcal/mol/Å)² per component, before and at the best epoch; epochs; why it ended",
     "force": "RMSE on held-out frames, kcal/mol/Å; `minus_prior` less that of the fitted prior, with its 95 % error",
     "survival": "share of the replica time asked for that stayed inside all limits, NVT and NVE together",
@@ -33,59 +37,78 @@ ABOUT = {
 }
 
 
+def arms_of(config: Config) -> tuple[str, ...]:
+    """Return the names of the runs: with `refine.when: always` those with a prior are refined as well.
+
+    A network alone is not: without a prior its chains break at once, and a refinement would refuse it.
+    """
+    if config.refine.when != "always":
+        return ARMS
+    return (*ARMS, *(f"{arm}{REFINED}" for arm in ARMS if arm != "ml-only"))
+
+
 def arm_config(config: Config, arm: str, root: Path) -> Config:
-    """The config of one of the three: one cycle, no remedies, nothing to start from.
+    """The config of one of the runs: one cycle, no remedies, nothing to start from.
 
     Args:
         config: of the run that is taken apart.
-        arm: a value of `model.energy`.
-        root: folder of the three runs.
+        arm: a value of `model.energy`, followed by `-refined` where the training is refined.
+        root: folder of the runs.
     """
+    energy = arm.removesuffix(REFINED)
     changes: dict[str, Any] = {
-        "run.name": arm, "run.root": str(root), "cycles": 1, "model.energy": arm, "train.start": None,
+        "run.name": arm, "run.root": str(root), "cycles": 1, "model.energy": energy, "train.start": None,
+        "refine.when": "always" if arm.endswith(REFINED) else "never",
     }  # fmt: skip
-    if arm == "ml-only":
+    if energy == "ml-only":
         changes["train.train_priors"] = False
+    if energy != "hybrid":
+        # There is only one thing that can be refined.
+        changes["refine.parameters"] = None
     return changed(config, changes)
 
 
 def ablate(config: Config, run: RunDirectory, *, take_over: bool = False) -> Outcome:
-    """Train and judge the three; write `ablation.json` beside them; go on where it was stopped.
+    """Train and judge all; write `ablation.json` beside them; go on where it was stopped.
 
     Returns:
-        Exit code 0 when all three were judged, whatever the verdicts; that of an interruption otherwise.
+        Exit code 0 when all were judged, whatever the verdicts; that of an interruption otherwise.
     """
     root = run.path.parent / f"{config.run.name}-ablation"
     arms: dict[str, Any] = {}
-    for arm in ARMS:
+    names = arms_of(config)
+    for arm in names:
         own = RunDirectory(root / arm)
         log.info("%s", arm)
-        _link_data(root / ARMS[0], own)
+        _link(root / ARMS[0], own, ("prep",))
+        if arm.endswith(REFINED):
+            _link(root / arm.removesuffix(REFINED), own, ("priors", "train"))
         outcome = run_cycles(arm_config(config, arm, root), own, take_over=take_over)
         if outcome.code not in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE):
             return Outcome(outcome.code, (*outcome.lines[:1], "run the same command again to continue the ablation"))
         arms[arm] = summary_of(own, root)
     write_json(root / "ablation.json", {"schema_version": SCHEMA_VERSION, "about": ABOUT, "arms": arms})
-    for one in (run, *(RunDirectory(root / arm) for arm in ARMS)):
+    for one in (run, *(RunDirectory(root / arm) for arm in names)):
         if one.path.is_dir():
             report(one)  # the table is on the page of each
     return Outcome(ExitCode.PASS, (*table(arms), f"look at  {root / 'ablation.json'}  (pages: {root}/*/report.html)"))
 
 
-def _link_data(first: Path, own: RunDirectory) -> None:
-    """The data set of the first run serves all three; where it does not fit, the stage makes its own."""
-    made, wanted = RunDirectory(first).stage(0, "prep"), own.stage(0, "prep")
-    if made.is_dir() and own.path != first and not wanted.exists():
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        wanted.unlink(missing_ok=True)
-        wanted.symlink_to(os.path.relpath(made, wanted.parent))
+def _link(earlier: Path, own: RunDirectory, stages: Sequence[str]) -> None:
+    """Let stages of an earlier run serve another; where they do not fit, the stage makes its own."""
+    for stage in stages:
+        made, wanted = RunDirectory(earlier).stage(0, stage), own.stage(0, stage)
+        if made.is_dir() and own.path != earlier and not wanted.exists():
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            wanted.unlink(missing_ok=True)
+            wanted.symlink_to(os.path.relpath(made, wanted.parent))
 
 
 def summary_of(run: RunDirectory, root: Path) -> dict[str, Any]:
     """What became of a run: its row of `cycles.json`, and how its training went.
 
     Args:
-        run: one of the three.
+        run: one of them.
         root: folder of `ablation.json`; it may be moved, with the runs in it.
 
     Returns:
@@ -114,7 +137,7 @@ def summary_of(run: RunDirectory, root: Path) -> dict[str, Any]:
 
 
 def table(arms: dict[str, Any]) -> list[str]:
-    """The three side by side, a line each."""
+    """All side by side, a line each."""
     columns = ["", "verdict", "epochs", "val. loss", "force RMSE", "survival", "drift", "ΔQ", "crashes"]
     rows = [columns, *(_cells(arm, one) for arm, one in arms.items())]
     widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]

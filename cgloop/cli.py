@@ -99,7 +99,7 @@ def gate(
     work_in_run(work, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over, required=required)
 
 
-for _stage, _text in {
+_STAGES = {
     "prep": "All-atom trajectories to CA beads with forces and splits.",
     "priors": "Fit bond, angle, dihedral and repulsion terms by Boltzmann inversion.",
     "train": "Train the network by force matching on what the priors leave.",
@@ -108,7 +108,10 @@ for _stage, _text in {
     "control": "Run the prior alone, and the model with shorter time steps, beside the model's dynamics. "
     "`mpiexec -n 4` spreads the replicas over four ranks.",
     "feedback": "Classify and describe every crash.",
-}.items():
+}
+for _stage, _text in _STAGES.items():
+    if _stage == "export":
+        app.command(rich_help_panel=STAGES)(cli_train.refine)
     _do = work_on_ranks if _stage == "control" else work_in_run
     _loop_command(_stage, _text, partial(_up_to, _stage), STAGES, _do)
 

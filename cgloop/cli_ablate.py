@@ -19,6 +19,8 @@ def ablate(
 ) -> None:
     """What the prior, the network and both together are worth: three runs on equal terms, side by side.
 
+    With `refine.when: always` the refined prior and the refined model come beside them.
+
     The runs lie below `<run>-ablation/`; kill it at any moment and run the same command: it continues.
     """
     work_in_run(_ablate, target, overrides, verbose=verbose, quiet=quiet, take_over=take_over)

@@ -1,11 +1,11 @@
-"""`cgloop finetune`, `resume`, `evaluate`, `infer`. Parses, calls, prints."""
+"""`cgloop refine`, `finetune`, `resume`, `evaluate`, `infer`. Parses, calls, prints."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cgloop.cli_options import Overrides, Target, Verbose, work_in_run
+from cgloop.cli_options import Overrides, Quiet, TakeOver, Target, Verbose, work_in_run
 from cgloop.errors import UserError
 
 Place = Annotated[Path, typer.Argument(help="run, folder of a training, or bundle", metavar="MODEL")]
@@ -15,6 +15,42 @@ def add_commands(app: typer.Typer, panel: str) -> None:
     """Add these commands to the program, in a panel of its help."""
     for command in (finetune, resume, evaluate, infer):
         app.command(rich_help_panel=panel)(command)
+
+
+def refine(
+    target: Target,
+    overrides: Overrides = None,
+    take_over: TakeOver = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Refine the trained parameters by what the model's own dynamics show (relative entropy).
+
+    Force matching fixes slopes of the energy where the reference frames are. Refinement runs short dynamics of the
+    model, compares them with the reference, and moves parameters until both sample the same conformations.
+
+    - `cgloop refine config.yaml` prepares, trains and refines
+    - `cgloop refine runs/my-protein` refines the newest training of a run; interrupted, it continues to the bit
+    - `cgloop refine runs/my-protein --set refine.parameters=prior` refines the prior's terms, not the network
+    - `cgloop refine runs/my-protein --set refine.rounds=80` makes more rounds; `cgloop cycle runs/my-protein` then
+      judges the refined model
+
+    The run remembers `refine.when: always`. To refine only where structure fails, set `feedback.allow: [refine]`.
+    """
+    from cgloop.rundir import read_run
+
+    config, _ = read_run(target, tuple(overrides or ()))
+    if config.refine.when == "never":
+        raise UserError("`refine.when: never` forbids it", where=target, remedy="add `--set refine.when=always`")
+    work_in_run(
+        _refine, target, [*(overrides or ()), "refine.when=always"], verbose=verbose, quiet=quiet, take_over=take_over
+    )
+
+
+def _refine(config, run, **options):
+    from cgloop.cycle import run_to
+
+    return run_to(config, run, "refine", **options)
 
 
 def finetune(

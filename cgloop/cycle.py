@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,20 @@ from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.extension import extend, lengthened, significance, told
 from cgloop.feedback.plan import PLAN, Plan, plan_next, read_plan, why_to_stop, write_plan
 from cgloop.interrupt import check_stop
-from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, up_to
+from cgloop.pipeline import PIPELINE, Context, Stage, context_of, stage_inputs, stages_of, up_to
 from cgloop.rundir import RunDirectory, opened, write_config
-from cgloop.stages import RECORD, StageResult, read_json, read_record, replace_folder, run_stage, write_json
+from cgloop.stages import (
+    RECORD,
+    StageResult,
+    as_recorded,
+    digest_of,
+    read_json,
+    read_record,
+    remove_folder,
+    replace_folder,
+    run_stage,
+    write_json,
+)
 from cgloop.validate.gate import judge, parity_metrics, require_known
 from cgloop.validate.gate_words import table
 
@@ -75,7 +86,7 @@ def run_to(config: Config, run: RunDirectory, stage: str, *, take_over: bool = F
     with opened(config, run, take_over=take_over):
         context = context_of(config, run, max(run.cycles(), default=0))
         try:
-            last, done = list(_stages(context, up_to(stage)))[-1]
+            last, done = list(_stages(context, up_to(stage, context.config)))[-1]
         except Interrupted as error:
             return _interrupted(run, error)
         if last.name == "parity" and not _parity_holds(context):
@@ -95,7 +106,7 @@ def run_gate(config: Config, run: RunDirectory, *, take_over: bool = False, requ
         context = context_of(config, run, max(run.cycles(), default=0))
         try:
             if required:
-                for _ in _stages(context, PIPELINE):
+                for _ in _stages(context, stages_of(context.config)):
                     pass
                 verdict = _verdict_by(context, required)
                 words = f"verdict  {verdict['verdict'].upper()} by {', '.join(required)}: {verdict['summary']}"
@@ -162,12 +173,13 @@ def _one_cycle(context: Context) -> dict[str, Any]:
     folder = context.run.cycle(context.cycle)
     folder.mkdir(parents=True, exist_ok=True)
     write_config(context.config, folder / "config.yaml")
-    for stage, _ in _stages(context, PIPELINE):
+    stages = stages_of(context.config)
+    for stage, _ in _stages(context, stages):
         if stage.name == "prep":
             _require_proteins(context)
     verdict = _judge(context)
     while extend(context, verdict):
-        for _ in _stages(context, PIPELINE):
+        for _ in _stages(context, stages):
             pass
         verdict = _judge(context)
     return verdict
@@ -175,6 +187,7 @@ def _one_cycle(context: Context) -> dict[str, Any]:
 
 def _stages(context: Context, stages: Sequence[Stage]) -> Iterator[tuple[Stage, StageResult]]:
     """Bring these stages up to date, one after the other; none after a failed parity."""
+    _remove_others(context)
     for stage in stages:
         if stage.name == "md":
             context = lengthened(context)
@@ -182,6 +195,19 @@ def _stages(context: Context, stages: Sequence[Stage]) -> Iterator[tuple[Stage, 
         if stage.name == "parity" and not _parity_holds(context):
             log.error("the exported artifact and the model differ: no MD is run with it")
             return
+
+
+def _remove_others(context: Context) -> None:
+    """Remove what an earlier config left of stages that this one does not have: a later cycle would start from it."""
+    present = stages_of(context.config)
+    for stage in PIPELINE:
+        if stage in present:
+            continue
+        folder = context.folder(stage.name)
+        if folder.exists():
+            log.info("%s is not part of this config: its results are removed", stage.name)
+        for left in (folder, folder.parent / f".{stage.name}.partial"):
+            remove_folder(left)
 
 
 def _require_proteins(context: Context) -> None:
@@ -200,9 +226,9 @@ def _run(context: Context, stage: Stage) -> StageResult:
     folder = context.folder(stage.name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     inputs = stage_inputs(context, stage)
-    if stage.shared and context.cycle > 0 and not folder.exists():
-        earlier = context.run.stage(context.cycle - 1, stage.name)
-        folder.symlink_to(os.path.relpath(earlier, folder.parent))
+    _link_earlier(context, stage, inputs)
+    # The settings of a training that is used again are those of the cycle that made it.
+    own = context.training if stage.name == "train" and context.training is not None else context
 
     def announce(reason: str) -> None:
         logging.getLogger(f"cgloop.{stage.name}").info("%s", reason)
@@ -211,8 +237,8 @@ def _run(context: Context, stage: Stage) -> StageResult:
     result = run_stage(
         folder,
         inputs,
-        lambda out: stage.work(context, out),
-        seed=context.config.run.seed,
+        lambda out: stage.work(own, out),
+        seed=own.config.run.seed,
         resumable=stage.resumable,
         lasting=stage.lasting,
         min_free_gb=context.config.run.min_free_gb,
@@ -227,6 +253,25 @@ def _run(context: Context, stage: Stage) -> StageResult:
     else:
         log.debug("%s is up to date", stage.name)
     return result
+
+
+def _link_earlier(context: Context, stage: Stage, inputs: Mapping[str, Any]) -> None:
+    """Link to the result of an earlier cycle where this one has none of its own, and it is the same."""
+    folder = context.folder(stage.name)
+    if stage.shared and context.cycle > 0:
+        if not folder.exists():
+            earlier = context.run.stage(context.cycle - 1, stage.name)
+            folder.symlink_to(os.path.relpath(earlier, folder.parent))
+    elif stage.name == "train" and context.training is not None:
+        earlier, wanted = context.training.folder("train"), digest_of(as_recorded(inputs))
+        here, there = read_record(folder), read_record(earlier)
+        known = here is not None and here.inputs_digest == wanted
+        if known or there is None or there.inputs_digest != wanted:
+            return
+        if folder.is_symlink():
+            folder.unlink()
+        remove_folder(folder)
+        folder.symlink_to(os.path.relpath(earlier, folder.parent))
 
 
 def _parity_holds(context: Context) -> bool:
@@ -255,7 +300,7 @@ def _judge(context: Context) -> dict[str, Any]:
     verdict["cycle"] = context.cycle
     verdict["results"] = {
         stage.name: record.result_digest
-        for stage in PIPELINE
+        for stage in stages_of(context.config)
         if (record := read_record(context.folder(stage.name))) is not None
     }
     write_json(context.run.cycle(context.cycle) / "verdict.json", verdict)

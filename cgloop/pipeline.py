@@ -8,41 +8,62 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cgloop
+from cgloop import stage_settings as settings
 from cgloop.config import Config
-from cgloop.config.neutral import is_neutral, without_neutral
+from cgloop.config.neutral import without_neutral
 from cgloop.errors import ExitCode, Interrupted, UserError
 from cgloop.executors.launch import tasks_of_job
 from cgloop.feedback.plan import Plan, read_plan
-from cgloop.rundir import RunDirectory, find_params, write_config
+from cgloop.rundir import RunDirectory, find_params, trained_folder, write_config
 from cgloop.stages import as_recorded, digest_file, read_record
 
 if TYPE_CHECKING:
     from cgloop.md.run import Shorter
 
+PARAMS = "params.safetensors"
+
 
 @dataclass(frozen=True)
 class Context:
-    """What the work of a stage is given: the config and the plan of this cycle, and where its neighbours are."""
+    """What the work of a stage is given.
+
+    Attributes:
+        config: of this cycle, with the changes of its plan.
+        run: the run directory.
+        cycle: its number.
+        plan: of this cycle.
+        training: the context of the cycle whose training this one uses; None where it trains itself.
+    """
 
     config: Config
     run: RunDirectory
     cycle: int
     plan: Plan
+    training: "Context | None" = None
 
     def folder(self, stage: str) -> Path:
         return self.run.stage(self.cycle, stage)
+
+    @property
+    def trained(self) -> Path:
+        """Folder of the parameters that are exported and judged: the refined ones where there is a refinement."""
+        return self.folder("refine" if refines(self.config) else "train")
 
     @property
     def previous_params(self) -> Path | None:
         """Parameters to start from: of the cycle that the plan names; those of `train.start` in the first."""
         if self.cycle == 0:
             return None if self.config.train.start is None else find_params(self.config.train.start)
-        return None if self.plan.start is None else self.run.stage(self.plan.start, "train") / "params.safetensors"
+        return None if self.plan.start is None else trained_folder(self.run.cycle(self.plan.start)) / PARAMS
+
+    @property
+    def failed(self) -> int | None:
+        """The cycle whose dynamics a refinement that is tried as a remedy starts from; None for any other."""
+        return self.plan.training if self.plan.tried == "refine" else None
 
     @property
     def decoys(self) -> list[Path]:
@@ -74,83 +95,15 @@ class Stage:
     shared: bool = False
     reads_too: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
-
-def _sections(*names: str) -> Callable[[Config], dict[str, Any]]:
-    def select(config: Config) -> dict[str, Any]:
-        whole = config.model_dump(mode="json", by_alias=True)
-        return {name: whole[name] for name in names}
-
-    return select
+    def reads(self, config: Config) -> tuple[str, ...]:
+        """Return all earlier stages whose results it reads: where a training is refined, what reads it reads both."""
+        names = (*self.needs, *self.reads_too(config))
+        return (*names, "refine") if refines(config) and self.name != "refine" and "train" in names else names
 
 
-def _prep_settings(config: Config) -> dict[str, Any]:
-    """The data section, with each source named by its content: a moved file is the same file."""
-    from cgloop.data.sources import describe_sources
-
-    data = config.data.model_dump(mode="json", exclude={"sources", "workers"})
-    return {"data": {**data, "sources": describe_sources(config.data)}}
-
-
-def _prior_settings(config: Config) -> dict[str, Any]:
-    return {
-        **_sections("priors")(config),
-        "temperature_K": config.data.temperature_K,
-        "cutoff_A": config.model.cutoff_A,
-        "energy": config.model.energy,
-    }
-
-
-def _md_settings(config: Config) -> dict[str, Any]:
-    """The md section without what says only how work is done; scripts of the user's own by their content."""
-    only_how = {"processes", "restart_every_ps", "lammps_inputs", "extend", "max_extensions", "max_length_factor"}
-    md = config.md.model_dump(mode="json", exclude=only_how)
-    if (folder := config.md.lammps_inputs) is not None:
-        md["lammps_inputs"] = {path.name: digest_file(path) for path in sorted(folder.glob("*.in"))}
-    if config.md.engine != "lmp":
-        for name in ("lmp", "lmp_device", "lmp_energy_limit"):
-            md.pop(name)
-    return {"md": md, "temperature_K": config.data.temperature_K, "seed": config.run.seed}
-
-
-def _control_settings(config: Config) -> dict[str, Any]:
-    return {**_sections("control")(config), **_md_settings(config), "energy": config.model.energy}
-
-
-def _validate_settings(config: Config) -> dict[str, Any]:
-    return {**_sections("validate")(config), "md": _md_settings(config)["md"]}
-
-
-def _train_settings(config: Config) -> dict[str, Any]:
-    settings = _sections("model", "train")(config)
-    # When checkpoints are written, where frames are kept and who is told does not change what is trained; of a start
-    # the contents count.
-    for name in ("checkpoint_every_s", "memory_MB", "tracking", "start"):
-        settings["train"].pop(name)
-    return {**settings, "seed": config.run.seed, "temperatures": config.priors.temperatures, **_labels(config)}
-
-
-def _labels(config: Config) -> dict[str, Any]:
-    """Labels and weights of the sources, unless all are neutral: what is read of a source counts in `prep`."""
-    sources = [(source.path.name, source.label, source.weight) for source in config.data.sources]
-    if all(
-        is_neutral("data.sources.label", label) and is_neutral("data.sources.weight", weight)
-        for _, label, weight in sources
-    ):
-        return {}
-    return {"sources": [list(one) for one in sources]}
-
-
-def _feedback_settings(config: Config) -> dict[str, Any]:
-    """What frames are kept and listed; not what the loop makes of them."""
-    own = config.feedback.model_dump(mode="json", include={"decoys", "near_misses", "prior_rerun_ps", "outbox"})
-    own["decoys"].pop("weight")
-    return {"feedback": own, "cutoff_A": config.model.cutoff_A, "min_distance_A": config.md.monitors.min_distance_A}
-
-
-def _export_settings(config: Config) -> dict[str, Any]:
-    """With the versions that decide which JAX loads the modules: where they are others, the model is exported again."""
-    exporter = {package: version(package) for package in ("jax", "jaxlib")}
-    return {"temperature_K": config.data.temperature_K, "temperatures": config.priors.temperatures, **exporter}
+def refines(config: Config) -> bool:
+    """Return whether the trained parameters of a cycle with this config are refined."""
+    return config.refine.when == "always"
 
 
 def _ensemble(config: Config) -> tuple[str, ...]:
@@ -183,18 +136,31 @@ def _train(context: Context, out: Path) -> None:
         train_stage(*given, init_params=context.previous_params, decoys=context.decoys)
 
 
+def _refine(context: Context, out: Path) -> None:
+    from cgloop.feedback.first_frames import read_first_frames
+    from cgloop.refine.stage import refine_stage
+
+    folders = [context.folder(name) for name in ("prep", "train")]
+    first = None
+    if (failed := context.failed) is not None:
+        trim = context.config.validate_.max_trim
+        first = read_first_frames(context.run.stage(failed, "md"), folders[0], trim)
+    priors = context.folder("priors") / "priors.yaml"
+    refine_stage(context.config, *folders, priors, out, first_frames=first)
+
+
 def _export(context: Context, out: Path) -> None:
     from cgloop.export.stage import export_stage
 
     priors = context.folder("priors") / "priors.yaml"
-    export_stage(context.config, context.folder("prep"), context.folder("train"), priors, out)
+    export_stage(context.config, context.folder("prep"), context.trained, priors, out)
 
 
 def _parity(context: Context, out: Path) -> None:
     from cgloop.md.parity import parity_stage
     from cgloop.md.static import static_stage
 
-    train, prep = context.folder("train"), context.folder("prep")
+    train, prep = context.trained, context.folder("prep")
     static_stage(context.config, train, context.folder("priors"), prep, out)
     parity_stage(context.config, context.folder("export"), train, prep, out)
 
@@ -202,7 +168,7 @@ def _parity(context: Context, out: Path) -> None:
 def _md(context: Context, out: Path) -> None:
     from cgloop.md.run import md_stage
 
-    train_dir = context.folder("train") if _ensemble(context.config) else None
+    train_dir = context.trained if _ensemble(context.config) else None
     given = context.config, context.folder("export"), context.folder("prep"), out, train_dir, context.run.log
     md_stage(*given, _shorter(context))
 
@@ -237,7 +203,7 @@ def _validate(context: Context, out: Path) -> None:
         "--control": context.folder("control"),
         "--dataset": context.folder("prep"),
         "--parity": context.folder("parity") / "parity.json",
-        "--train": context.folder("train"),
+        "--train": context.trained,
         "--out": out,
     }
     arguments = [str(part) for pair in folders.items() for part in pair]
@@ -255,7 +221,7 @@ def _validate(context: Context, out: Path) -> None:
 def _feedback(context: Context, out: Path) -> None:
     from cgloop.feedback.stage import feedback_stage
 
-    trained = context.folder("train")
+    trained = context.trained
     own_prior = trained / "priors.yaml"
     feedback_stage(
         context.config,
@@ -269,33 +235,42 @@ def _feedback(context: Context, out: Path) -> None:
 
 
 PIPELINE: tuple[Stage, ...] = (
-    Stage("prep", (), _prep_settings, _prep, resumable=True, lasting=(".jobs",), shared=True),
-    Stage("priors", ("prep",), _prior_settings, _priors, shared=True),
-    Stage("train", ("prep", "priors"), _train_settings, _train, resumable=True),
-    Stage("export", ("prep", "priors", "train"), _export_settings, _export),
-    Stage("parity", ("prep", "priors", "train", "export"), _sections("parity"), _parity),
-    Stage("md", ("prep", "export", "parity"), _md_settings, _md, resumable=True, reads_too=_ensemble),
-    Stage("control", ("prep", "export", "md"), _control_settings, _control, resumable=True),
-    Stage("validate", ("prep", "train", "parity", "md", "control"), _validate_settings, _validate),
-    Stage("feedback", ("prep", "priors", "train", "md"), _feedback_settings, _feedback),
+    Stage("prep", (), settings.prep_settings, _prep, resumable=True, lasting=(".jobs",), shared=True),
+    Stage("priors", ("prep",), settings.prior_settings, _priors, shared=True),
+    Stage("train", ("prep", "priors"), settings.train_settings, _train, resumable=True),
+    Stage("refine", ("prep", "priors", "train"), settings.refine_settings, _refine, resumable=True),
+    Stage("export", ("prep", "priors", "train"), settings.export_settings, _export),
+    Stage("parity", ("prep", "priors", "train", "export"), settings.sections("parity"), _parity),
+    Stage("md", ("prep", "export", "parity"), settings.md_settings, _md, resumable=True, reads_too=_ensemble),
+    Stage("control", ("prep", "export", "md"), settings.control_settings, _control, resumable=True),
+    Stage("validate", ("prep", "train", "parity", "md", "control"), settings.validate_settings, _validate),
+    Stage("feedback", ("prep", "priors", "train", "md"), settings.feedback_settings, _feedback),
 )
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in PIPELINE}
 
 
-def up_to(name: str) -> tuple[Stage, ...]:
-    """The stage and everything it needs, in order."""
-    wanted = {name}
-    for stage in reversed(PIPELINE):
+def stages_of(config: Config) -> tuple[Stage, ...]:
+    """Return the stages of a cycle with this config, in order."""
+    return tuple(stage for stage in PIPELINE if stage.name != "refine" or refines(config))
+
+
+def up_to(name: str, config: Config) -> tuple[Stage, ...]:
+    """Return a stage of a cycle with this config and everything it needs, in order."""
+    stages, wanted = stages_of(config), {name}
+    for stage in reversed(stages):
         if stage.name in wanted:
-            wanted.update(stage.needs)
-    return tuple(stage for stage in PIPELINE if stage.name in wanted)
+            wanted.update(stage.reads(config))
+    return tuple(stage for stage in stages if stage.name in wanted)
 
 
 def context_of(config: Config, run: RunDirectory, cycle: int) -> Context:
     """The context of a cycle, with the changes of its plan. Each has a seed of its own: no training is done twice."""
     plan = read_plan(run.cycle(cycle), cycle)
     seeded = config.run.model_copy(update={"seed": (config.run.seed + cycle) % 2**32})
-    return Context(plan.apply(config).model_copy(update={"run": seeded}), run, cycle, plan)
+    training = None if plan.training is None else context_of(config, run, plan.training)
+    if training is not None and training.training is not None:
+        training = training.training
+    return Context(plan.apply(config).model_copy(update={"run": seeded}), run, cycle, plan, training)
 
 
 def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
@@ -304,8 +279,10 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
     Raises:
         UserError: an earlier stage that it needs is not done, or a source is missing.
     """
+    if stage.name == "train" and context.training is not None:
+        return stage_inputs(context.training, stage)
     inputs: dict[str, Any] = {**without_neutral(stage.settings(context.config)), "cgloop": cgloop.__version__}
-    for name in (*stage.needs, *stage.reads_too(context.config)):
+    for name in stage.reads(context.config):
         record = read_record(context.folder(name))
         if record is None:
             raise UserError(f"stage {name} is not done", where=context.folder(name), remedy=f"run `cgloop {name}`")
@@ -316,6 +293,9 @@ def stage_inputs(context: Context, stage: Stage) -> dict[str, Any]:
         else:
             earlier = read_record(start.parent)
             inputs["previous_cycle"] = {"digest": earlier.result_digest if earlier else None}
+    if stage.name == "refine" and context.failed is not None:
+        shown = read_record(context.run.stage(context.failed, "md"))
+        inputs["first_frames"] = {"digest": shown.result_digest if shown else None}
     if stage.name == "train" and context.decoys:
         inputs["decoys"] = {path.parent.parent.name: {"digest": _digest_of_decoys(path)} for path in context.decoys}
         settings = context.config.feedback.decoys.model_dump(mode="json")

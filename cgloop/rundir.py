@@ -18,12 +18,12 @@ from cgloop.executors.world import refuse_copies
 from cgloop.interrupt import stop_on_signals
 from cgloop.jax_environment import environment_warnings
 from cgloop.lock import locked
-from cgloop.stages import explained, require_space
+from cgloop.stages import explained, read_record, require_space
 
 log = logging.getLogger("cgloop.cycle")
 
-STAGES = ("prep", "priors", "train", "export", "parity", "md", "control", "validate", "feedback")
-"""Folders of a cycle, in the order in which they are made."""
+STAGES = ("prep", "priors", "train", "refine", "export", "parity", "md", "control", "validate", "feedback")
+"""Folders of a cycle, in the order in which they are made; `refine` only where the training is refined."""
 
 
 class RunDirectory:
@@ -88,6 +88,16 @@ def read_run(target: Path, overrides: tuple[str, ...] = ()) -> tuple[Config, Run
     return config, RunDirectory(config.run.root / config.run.name)
 
 
+def trained_folder(cycle: Path) -> Path:
+    """Return the folder of a cycle's parameters, which a later one starts from: the refined ones where there are any.
+
+    Args:
+        cycle: folder of the cycle.
+    """
+    refined = cycle / "refine"
+    return refined if read_record(refined) is not None else cycle / "train"
+
+
 def find_params(place: Path) -> Path:
     """The params.safetensors that `place` means: itself, or that of a bundle, a stage, a `deploy` folder, or the newest
     cycle of a run.
@@ -98,9 +108,9 @@ def find_params(place: Path) -> Path:
     place = Path(place)
     if place.is_file():
         return place
-    newest = sorted(place.glob("cycle_[0-9][0-9][0-9]/train/params.safetensors"))
-    for path in (place / "params.safetensors", place / "bundle" / "params.safetensors", *reversed(newest)):
-        if path.is_file():
+    cycles = sorted(place.glob("cycle_[0-9][0-9][0-9]"), reverse=True)
+    for folder in (place, place / "bundle", *map(trained_folder, cycles)):
+        if (path := folder / "params.safetensors").is_file():
             return path
     raise UserError("no trained parameters here", where=place, remedy="give a run after `cgloop train`, or a bundle")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cgloop.config import Config
 from cgloop.errors import UserError
 from cgloop.extension import lengthened
-from cgloop.pipeline import PIPELINE, Stage, context_of, stage_inputs
+from cgloop.pipeline import Stage, context_of, stage_inputs, stages_of
 from cgloop.rundir import RunDirectory
 from cgloop.stages import digest_of, read_record
 from cgloop.submit import submission_lines
@@ -31,7 +31,11 @@ class StageStatus:
 
 def read_status(config: Config, run: RunDirectory) -> list[StageStatus]:
     """The state of every stage of every cycle that was begun."""
-    return [_stage_status(config, run, cycle, stage) for cycle in run.cycles() for stage in PIPELINE]
+    return [
+        _stage_status(config, run, cycle, stage)
+        for cycle in run.cycles()
+        for stage in stages_of(context_of(config, run, cycle).config)
+    ]
 
 
 def _stage_status(config: Config, run: RunDirectory, cycle: int, stage: Stage) -> StageStatus:

@@ -11,12 +11,14 @@ from cgloop.errors import UserError
 from cgloop.executors import slurm
 from cgloop.executors.script import Job, plan_jobs
 from cgloop.lock import locked
-from cgloop.pipeline import PIPELINE
+from cgloop.pipeline import stages_of
 from cgloop.rundir import RunDirectory, write_config
 from cgloop.stages import explained, require_space, write_json
 
-JOBS = (*(stage.name for stage in PIPELINE), "gate")
-"""Subcommands that make up one cycle, each of which can be a job of its own."""
+
+def jobs_of(config: Config) -> tuple[str, ...]:
+    """Return the subcommands that make up one cycle, each of which can be a job of its own."""
+    return (*(stage.name for stage in stages_of(config)), "gate")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def submit_run(
         remedy = "use `slurm.jobs: cycle`, or `cycles: 1`"
         raise UserError(f"`slurm.jobs: stages` makes the jobs of one cycle, not of {config.cycles}", remedy=remedy)
     place = RunDirectory(run.path.resolve())
-    jobs = plan_jobs(config.slurm, place.path, config.run.name, JOBS, Path.cwd(), sys.executable)
+    jobs = plan_jobs(config.slurm, place.path, config.run.name, jobs_of(config), Path.cwd(), sys.executable)
     _refuse_twice(place, dry_run)
     scripts = _write(config, place, jobs, take_over)
     if dry_run:

@@ -12,6 +12,9 @@ from cgloop.rundir import STAGES, RunDirectory, as_plain, read_run
 from cgloop.stages import read_record
 
 WORK = ("train", "md")
+REFINEMENT = "refine"
+"""Trains and runs dynamics at once; not every cycle has it."""
+
 GOAL = 0.1
 """Of the time of a cycle, what neither trained nor ran dynamics should take at most."""
 
@@ -35,7 +38,7 @@ class Shares:
     @property
     def idle_share(self) -> float:
         """Of the time in which neither training nor MD ran."""
-        return 1.0 - sum(self.seconds.get(name, 0.0) for name in WORK) / self.total_s
+        return 1.0 - sum(self.seconds.get(name, 0.0) for name in (*WORK, REFINEMENT)) / self.total_s
 
     def measurements(self) -> list[Measurement]:
         """For a record."""

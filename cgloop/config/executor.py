@@ -33,6 +33,7 @@ class StageResources(Section):
     prep: Resources = Resources()
     priors: Resources = Resources()
     train: Resources = Resources()
+    refine: Resources = Resources()
     export: Resources = Resources()
     parity: Resources = Resources()
     md: Resources = Resources()

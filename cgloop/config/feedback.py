@@ -7,6 +7,7 @@ from pydantic import Field
 from cgloop.config.base import Section
 
 RemedyName = Literal[
+    "refine",
     "add-prior",
     "stronger-repulsion",
     "refine-prior",

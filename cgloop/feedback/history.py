@@ -8,6 +8,7 @@ import numpy as np
 
 from cgloop.config.root import Config
 from cgloop.feedback.plan import Plan, compare, same_model
+from cgloop.rundir import trained_folder
 from cgloop.stages import read_json, write_json
 from cgloop.train.evaluate import rmse_difference
 
@@ -27,7 +28,8 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
     Returns:
         `cycle`, `verdict`, `summary`; `survival` (share of the time asked for, 0 if nothing is known), `survived_ns`,
         `asked_ns`; `failed` and `undecided` (numbers of required checks); `crashes` (by class);
-        `too_little_data` (the network learned its training frames and gains nothing on others); `drift`, `force`
+        `too_little_data` (the network learned its training frames and gains nothing on others); `wrong_structure` (a
+        required structural check fails); `drift`, `force`
         (`rmse`, `prior`, `minus_prior`, kcal/mol/Å) and `structure` (checks by protein, value, error, verdict);
         `force_rise` (RMSE less that of the base cycle on the same frames, `value` and 95 % `error`; `comparable` if
         model and priors are the same, so that decoys may be the cause); `decoys` (`used`
@@ -35,8 +37,9 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
         base (`with`, `result`, `why`).
     """
     plan = plans[-1]
-    verdict, forces = read_json(folder / "verdict.json"), read_json(folder / "train" / "forces.json")
-    feedback, trained = read_json(folder / "feedback" / "feedback.json"), read_json(folder / "train" / "summary.json")
+    trained_in = trained_folder(folder)
+    verdict, forces = read_json(folder / "verdict.json"), read_json(trained_in / "forces.json")
+    feedback, trained = read_json(folder / "feedback" / "feedback.json"), read_json(trained_in / "summary.json")
     if read_json(folder / "parity" / "parity.json").get("verdict") != "pass":
         # No MD was run with this model; what lies there is of an earlier one.
         feedback = {}
@@ -52,6 +55,7 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
         "undecided": sum(check["verdict"] == "inconclusive" for check in required),
         "crashes": _classes(feedback),
         "too_little_data": _too_little_data(checks),
+        "wrong_structure": _wrong_structure(required),
         "drift": _values(checks, ("nve.drift",)),
         "force": {
             "rmse": forces.get("rmse_full"),
@@ -74,7 +78,7 @@ def row_of(folder: Path, plans: Sequence[Plan], rows: Sequence[dict[str, Any]], 
     row["compared"] = None
     if plan.base is not None:
         base_folder = folder.parent / f"cycle_{plan.base:03d}"
-        row["force_rise"] = _rise(forces, read_json(base_folder / "train" / "forces.json"), config.run.seed)
+        row["force_rise"] = _rise(forces, read_json(trained_folder(base_folder) / "forces.json"), config.run.seed)
         if row["force_rise"] is not None:
             same = same_model(config, plan, plans[plan.base])
             row["force_rise"] = {**row["force_rise"], "against": plan.base, "comparable": same}
@@ -101,6 +105,16 @@ def _too_little_data(checks: Sequence[dict[str, Any]]) -> bool:
     return any(
         check["check"] == "training.network_helps" and bool((check.get("detail") or {}).get("too_little_data"))
         for check in checks
+    )
+
+
+def _wrong_structure(required: Sequence[dict[str, Any]]) -> bool:
+    """Return whether a required structural check fails, of frames that are all there."""
+    return any(
+        check["check"].startswith("structure.")
+        and check["verdict"] == "fail"
+        and not (check.get("detail") or {}).get("incomplete")
+        for check in required
     )
 
 

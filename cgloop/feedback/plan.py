@@ -26,6 +26,7 @@ class Plan:
         base: the cycle that it goes on from: the last one that was kept. None in the first.
         start: cycle whose parameters it starts from; None for new ones.
         start_reason: why so.
+        training: the cycle whose training is used as it is, because only what follows it changes; None for a new one.
         active: remedies in force, with `remedy`, `since`, `changes` and `reason`; the one tried now is the last.
         tried: name of the remedy that is new in this cycle.
         reason: why that one, or why none.
@@ -40,6 +41,7 @@ class Plan:
     base: int | None = None
     start: int | None = None
     start_reason: str = ""
+    training: int | None = None
     active: list[dict[str, Any]] = field(default_factory=list)
     tried: str | None = None
     reason: str = ""
@@ -127,8 +129,11 @@ def plan_next(config: Config, plans: Sequence[Plan], rows: Sequence[dict[str, An
         parameters = last.base if last.base is not None else base
     active = list(last.active if kept else plans[base].active)
     before = changed(config, Plan(0, active=active).changes)
-    too_little_data = bool(rows[base].get("too_little_data"))
-    choice = choose(before, rows[base]["crashes"], frozenset(rejected), too_little_data=too_little_data)
+    choice = choose(
+        before, rows[base]["crashes"], frozenset(rejected),
+        too_little_data=bool(rows[base].get("too_little_data")),
+        wrong_structure=bool(rows[base].get("wrong_structure")),
+    )  # fmt: skip
     cycle = last.cycle + 1
     if choice.remedy is not None:
         entry = {"remedy": choice.remedy, "since": cycle, "changes": choice.changes, "reason": choice.reason}
@@ -137,6 +142,13 @@ def plan_next(config: Config, plans: Sequence[Plan], rows: Sequence[dict[str, An
         cycle, base=base, active=active, tried=choice.remedy, reason=choice.reason, undone=undone, rejected=rejected,
         decoys_dropped=dropped,
     )  # fmt: skip
+    if choice.remedy == "refine":
+        # Refined is the training whose dynamics failed, from what they showed: another training would not fit them.
+        more = {
+            "training": parameters, "start": parameters, "decoys_wait": "",
+            "start_reason": f"refines the parameters of cycle {parameters} as they are",
+        }  # fmt: skip
+        return Plan(**{**asdict(plan), **more})
     start, why = _start(config, plan, plans[parameters], parameters)
     usable = _decoys_usable(plan.apply(config)) and not dropped
     decoys = [one["cycle"] for one in rows if one["decoys"]["found"]] if usable else []

@@ -39,6 +39,14 @@ class Remedy:
     change: Callable[[Config], Changes | str]
 
 
+def _refine(config: Config) -> Changes | str:
+    if config.refine.when == "never":
+        return "`refine.when: never`"
+    if config.refine.when == "always":
+        return "every training is refined already"
+    return {"refine.when": "always"}
+
+
 def _add_prior(config: Config) -> Changes | str:
     if config.model.energy != "ml-only":
         return "the model has a prior"
@@ -106,6 +114,7 @@ def _smaller_time_step(config: Config) -> Changes | str:
 REMEDIES: dict[str, Remedy] = {
     remedy.name: remedy
     for remedy in (
+        Remedy("refine", "relative-entropy refinement, beginning with the frames of the failed cycle", _refine),
         Remedy("add-prior", "bonds, angles, dihedrals and repulsion below the network", _add_prior),
         Remedy("stronger-repulsion", f"excluded volume {STRONGER:g} times as strong", _stronger_repulsion),
         Remedy("refine-prior", "prior parameters refined by force matching", _refine_prior),
@@ -120,6 +129,9 @@ assert set(REMEDIES) == set(get_args(RemedyName))
 
 NO_CRASH = "no crash"
 """Stands for a cycle that fell short without one."""
+
+WRONG_STRUCTURE = "wrong structure without a crash"
+"""Stands for a cycle without a crash whose ensemble is not that of the reference, by required structural checks."""
 
 TOO_LITTLE_DATA = "too little data for a network"
 """Stands for a cycle without a crash whose network learned its training frames and gains nothing on others."""
@@ -138,6 +150,7 @@ AGAINST: Mapping[str, tuple[RemedyName, ...]] = {
     ),
     CrashClass.ENERGY_DRIFT: ("smaller-time-step", "add-prior", "bound-network", "stronger-regularisation"),
     CrashClass.LOST_ATOMS: ("add-prior", "bound-network", "smaller-time-step"),
+    WRONG_STRUCTURE: ("refine",),
     NO_CRASH: ("longer-training", "refine-prior", "lower-learning-rate"),
     TOO_LITTLE_DATA: ("stronger-regularisation", "refine-prior"),
 }  # fmt: skip
@@ -165,7 +178,12 @@ class Choice:
 
 
 def choose(
-    config: Config, classes: Mapping[str, int], rejected: frozenset[str], *, too_little_data: bool = False
+    config: Config,
+    classes: Mapping[str, int],
+    rejected: frozenset[str],
+    *,
+    too_little_data: bool = False,
+    wrong_structure: bool = False,
 ) -> Choice:
     """Return the next remedy.
 
@@ -174,10 +192,15 @@ def choose(
         classes: number of crashes of each class.
         rejected: names of remedies that did not help.
         too_little_data: the check `training.network_helps` says so.
+        wrong_structure: a required structural check fails; what is tried against that comes before all else where
+            nothing crashed.
     """
     passed_over = [NO_REMEDY_FOR_DATA] if too_little_data else []
-    counted = dict(classes) or {TOO_LITTLE_DATA if too_little_data else NO_CRASH: 1}
-    order = [*CrashClass, NO_CRASH, TOO_LITTLE_DATA]
+    counted = dict(classes)
+    if not counted:
+        quiet = TOO_LITTLE_DATA if too_little_data else NO_CRASH
+        counted = dict.fromkeys([WRONG_STRUCTURE, quiet] if wrong_structure else [quiet], 1)
+    order = [*CrashClass, WRONG_STRUCTURE, NO_CRASH, TOO_LITTLE_DATA]
     for kind in sorted(counted, key=lambda one: (-counted[one], order.index(one))):
         if kind in NOTHING_AGAINST:
             passed_over.append(f"{kind}: {NOTHING_AGAINST[kind]}")

@@ -7,10 +7,16 @@ from cgloop.report.rows import SYMBOLS, WORDS, short, with_error
 from cgloop.report.section import Section, Table
 from cgloop.wording import listing
 
-NAMES = {"prior-only": "prior alone", "ml-only": "network alone", "hybrid": "prior and network"}
+NAMES = {
+    "prior-only": "prior alone",
+    "ml-only": "network alone",
+    "hybrid": "prior and network",
+    "prior-only-refined": "prior alone, refined",
+    "hybrid-refined": "prior and network, refined",
+}
 INTRO = (
-    "What prior and network each contribute: three models of the same data, splits, seed, training and dynamics, of "
-    "which only the energy differs."
+    "What prior, network and refinement each contribute: models of the same data, splits, seed, training and "
+    "dynamics, of which only the energy differs, and whether the training was refined."
 )
 
 

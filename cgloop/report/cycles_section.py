@@ -82,7 +82,7 @@ def _drift(run: RunFiles) -> Figure | None:
 
 def _forces(run: RunFiles) -> Figure | None:
     """Force error on held-out frames: what feedback changes must not raise it."""
-    files = [cycle.read("train/forces.json") for cycle in run.cycles]
+    files = [cycle.read(f"{cycle.trained}/forces.json") for cycle in run.cycles]
     full, prior = ([_number(one.get(key)) for one in files] for key in ("rmse_full", "rmse_prior"))
     if all(value is None for value in full):
         return None

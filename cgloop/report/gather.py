@@ -71,7 +71,18 @@ class CycleFiles:
 
     @property
     def missing_stages(self) -> list[str]:
-        return [stage for stage in STAGES if stage not in self.records]
+        return [stage for stage in self.stages if stage not in self.records]
+
+    @cached_property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages of this cycle; `refine` only where it was done or begun."""
+        begun = any((self.folder / name).exists() for name in ("refine", ".refine.partial"))
+        return tuple(stage for stage in STAGES if stage != "refine" or begun)
+
+    @property
+    def trained(self) -> str:
+        """Folder of the parameters that were judged: `refine` where the training was refined, else `train`."""
+        return "refine" if "refine" in self.records else "train"
 
     @property
     def stopped_at_parity(self) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 
 from cgloop.report.gather import CycleFiles
 from cgloop.report.rows import seconds, short
-from cgloop.rundir import STAGES
 from cgloop.wording import listing
 
 MOST_PROTEINS = 12
@@ -40,7 +39,7 @@ class StageRow:
 def stage_rows(cycle: CycleFiles) -> list[StageRow]:
     """All stages, the missing ones too."""
     longest = max((record["seconds"] for record in cycle.records.values()), default=0.0) or 1.0
-    return [_row(name, cycle.records.get(name), longest) for name in STAGES]
+    return [_row(name, cycle.records.get(name), longest) for name in cycle.stages]
 
 
 def _row(name: str, record: dict[str, Any] | None, longest: float) -> StageRow:

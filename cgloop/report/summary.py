@@ -130,7 +130,7 @@ def _unfinished(run: RunFiles, cycle: CycleFiles | None) -> str:
 
 def _missing(run: RunFiles, cycle: CycleFiles | None) -> str:
     """Which stages are not there, and why, in one or two sentences."""
-    missing = cycle.missing_stages if cycle is not None else list(STAGES)
+    missing = cycle.missing_stages if cycle is not None else [stage for stage in STAGES if stage != "refine"]
     if not missing:
         return ""
     if cycle is not None and cycle.stopped_at_parity:
@@ -160,7 +160,7 @@ def _cause(cycle: CycleFiles) -> str:
 
 def tiles(cycle: CycleFiles) -> list[dict[str, str]]:
     """Name, value and context of the few figures that everybody asks for first."""
-    forces = cycle.read("train/forces.json")
+    forces = cycle.read(f"{cycle.trained}/forces.json")
     found = []
     if forces.get("rmse_full") is not None:
         found.append(
@@ -247,7 +247,7 @@ def cycle_table(run: RunFiles) -> list[dict[str, str]]:
     rows = []
     for cycle in reversed(run.cycles):
         verdict = cycle.verdict.get("verdict") or "none"
-        forces = cycle.read("train/forces.json")
+        forces = cycle.read(f"{cycle.trained}/forces.json")
         survival = [c.get("detail", {}).get("fractions") or [] for c in cycle.check("stability.survival")]
         parts = [part for fractions in survival for part in fractions]
         drift = next(iter(cycle.check("nve.drift")), {})

@@ -31,7 +31,7 @@ EXACT = 1e-10
 
 def training(cycle: CycleFiles) -> list[Figure]:
     """Loss and RMSE over the epochs, and force errors by residue type."""
-    history, forces = cycle.read("train/history.json"), cycle.read("train/forces.json")
+    history, forces = cycle.read("train/history.json"), cycle.read(f"{cycle.trained}/forces.json")
     return [*_curves(history, forces), *_by_residue(forces), *by_position(forces)]
 
 

@@ -23,7 +23,7 @@ def make(cycle: CycleFiles) -> Section:
             f"{frames.get('train', 0):,} frames; {frames.get('validation', 0):,} frames for validation, "
             f"{frames.get('test', 0):,} held out for the test. Ended with: {summary.get('stopped', 'unknown')}."
         )
-    forces = cycle.read("train/forces.json")
+    forces = cycle.read(f"{cycle.trained}/forces.json")
     tables = [table for table in (_force_table(forces), _by_source(forces)) if table is not None]
     groups = ungrouped(training_figures.training(cycle))
     return Section("training", "Training", intro, "train", groups=groups, tables=tables)

@@ -261,7 +261,7 @@ def test_fine_tuning_starts_from_what_was_named(run, tmp_path):
                 ("stage", "inputs", "inputs_digest", "result_digest", "outputs", "versions", "seed", "started",
                  "finished", "seconds"), ""))
         )  # fmt: skip
-    train = up_to("train")[-1]
+    train = up_to("train", configure())[-1]
     plain = stage_inputs(context_of(configure(), RunDirectory(tmp_path), 0), train)
     context = context_of(configure(start=run), RunDirectory(tmp_path), 0)
     params = run / "cycle_000" / "train" / "params.safetensors"

@@ -14,7 +14,7 @@ from cgloop.config.load import parse_config
 from cgloop.errors import UserError
 from cgloop.executors import script, slurm
 from cgloop.rundir import STAGES, RunDirectory, read_run, write_config
-from cgloop.submit import JOBS, read_submission, submission_lines, submit_run
+from cgloop.submit import jobs_of, read_submission, submission_lines, submit_run
 
 CONFIG = """
 run: {name: x, root: ROOT, min_free_gb: 0}
@@ -41,7 +41,7 @@ def read(tmp_path):
 
 
 def plan(config, run=Path("/runs/x")):
-    return script.plan_jobs(config.slurm, run, "x", JOBS, Path("/home/me"), "/venv/bin/python")
+    return script.plan_jobs(config.slurm, run, "x", jobs_of(config), Path("/home/me"), "/venv/bin/python")
 
 
 def options(text):
@@ -56,10 +56,12 @@ def commands(text):
     return lines[next(i for i, line in enumerate(lines) if line.startswith("cd ")) : lines.index("work=$!")]
 
 
-def test_the_jobs_are_the_stages_and_the_verdict():
-    assert (*STAGES, "gate") == JOBS
+def test_the_jobs_are_the_stages_and_the_verdict(read):
+    refined, plain = (jobs_of(read(more)[0]) for more in ("refine: {when: always}\n", ""))
+    assert (*STAGES, "gate") == refined
+    assert tuple(name for name in refined if name != "refine") == plain
     fields = StageResources.model_fields
-    assert tuple(field.alias or name for name, field in fields.items()) == JOBS
+    assert tuple(field.alias or name for name, field in fields.items()) == refined
 
 
 def test_five_lines_make_one_job_on_a_hundred_nodes(read):
@@ -109,7 +111,7 @@ def test_each_stage_as_a_job_with_its_own_resources(read):
         "    validate: {partition: cpu}\n"
     )
     asked = {job.name: options(job.script) for job in plan(config)}
-    assert tuple(asked) == JOBS
+    assert tuple(asked) == jobs_of(config)
     assert (asked["train"]["nodes"], asked["train"]["ntasks-per-node"]) == ("100", "4")
     assert asked["prep"]["partition"] == asked["validate"]["partition"] == "cpu"
     assert "gpus-per-node" not in asked["prep"]
@@ -185,8 +187,9 @@ def test_dry_run_writes_scripts_and_config_only(read):
     assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "slurm"]
     assert read_run(run.path)[0].slurm.nodes == 7
     # Scripts of another plan do not stay beside the new ones.
-    submit_run(read("  jobs: stages\n")[0], run, dry_run=True)
-    assert len(list((run.path / "slurm").iterdir())) == len(JOBS)
+    config = read("  jobs: stages\n")[0]
+    submit_run(config, run, dry_run=True)
+    assert len(list((run.path / "slurm").iterdir())) == len(jobs_of(config))
 
 
 def test_stages_as_jobs_are_one_cycle(read):
@@ -261,7 +264,7 @@ def test_what_the_script_does_when_it_is_told_to_stop(tmp_path, work, signal, re
     scontrol.write_text(f'#!/bin/bash\necho "$@" > {told}\n')
     scontrol.chmod(0o755)
     config = SlurmConfig(command=f"bash {worker}")
-    (job,) = script.plan_jobs(config, tmp_path, "x", JOBS, tmp_path, "python")
+    (job,) = script.plan_jobs(config, tmp_path, "x", ("cycle",), tmp_path, "python")
     environment = {
         **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": str(restarts),

@@ -1,11 +1,14 @@
 """Rows of `cycles.json` from the files of a cycle."""
 
+import json
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from cgloop.feedback.history import row_of
 from cgloop.feedback.plan import Plan
-from cgloop.stages import write_json
+from cgloop.stages import StageRecord, write_json
 from tests.feedback.test_plan import config_of
 
 
@@ -55,6 +58,34 @@ def test_a_row_adds_up_proteins_and_replicas(tmp_path, plans):
         "nve.drift": {"a": {"value": 1.0, "error": 0.1, "unit": "kcal/mol/ns", "verdict": "inconclusive"}}
     }
     assert row["compared"] is row["force_rise"] is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "detail", "wrong"),
+    [("fail", {}, True), ("inconclusive", {}, False), ("pass", {}, False), ("fail", {"incomplete": True}, False)],
+)
+def test_only_a_required_structural_check_that_fails_on_all_frames_is_a_wrong_structure(
+    tmp_path, plans, verdict, detail, wrong
+):
+    folder = cycle_files(tmp_path / "cycle_000", [1.0], {"a": 1.0})
+    found = json.loads((folder / "verdict.json").read_text())
+    row = row_of(folder, plans[:1], [], config_of())
+    assert row["wrong_structure"] is False
+    check = {**found["checks"][0], "check": "structure.q", "verdict": verdict, "detail": detail}
+    write_json(folder / "verdict.json", {**found, "checks": [*found["checks"], check]})
+    assert row_of(folder, plans[:1], [], config_of())["wrong_structure"] is wrong
+    write_json(folder / "verdict.json", {**found, "checks": [*found["checks"], {**check, "required": False}]})
+    assert row_of(folder, plans[:1], [], config_of())["wrong_structure"] is False
+
+
+def test_force_errors_of_a_refined_cycle_are_those_of_the_refined_parameters(tmp_path, plans):
+    folder = cycle_files(tmp_path / "cycle_000", [1.0], {"a": 1.0})
+    (folder / "refine").mkdir()
+    write_json(folder / "refine" / "forces.json", {"rmse_full": 1.5})
+    assert row_of(folder, plans[:1], [], config_of())["force"]["rmse"] == 2.0, "not finished"
+    record = dict.fromkeys((one.name for one in fields(StageRecord)), "")
+    write_json(folder / "refine" / "stage.json", record)
+    assert row_of(folder, plans[:1], [], config_of())["force"]["rmse"] == 1.5
 
 
 def test_force_errors_are_compared_block_by_block(tmp_path, plans):

@@ -28,12 +28,22 @@ def config_of(energy="hybrid", allow=ALL, cycles=5, **feedback):
 
 
 def row(
-    cycle, survival, failed=3, crashes=None, rise=None, used=0, base=None, rows=(), verdict="fail", comparable=True
+    cycle,
+    survival,
+    failed=3,
+    crashes=None,
+    rise=None,
+    used=0,
+    base=None,
+    rows=(),
+    verdict="fail",
+    comparable=True,
+    wrong_structure=False,
 ):
     one = {
         "cycle": cycle, "verdict": verdict, "survival": survival, "failed": failed, "undecided": 0,
         "crashes": {"clash": 2} if crashes is None else crashes, "decoys": {"used": used, "found": 4},
-        "force_rise": None, "compared": None,
+        "force_rise": None, "compared": None, "wrong_structure": wrong_structure,
     }  # fmt: skip
     if rise is not None:
         one["force_rise"] = {"value": rise[0], "error": rise[1], "against": base, "comparable": comparable}
@@ -193,6 +203,48 @@ def test_decisions_are_those_of_the_files(tmp_path):
     assert read == plans
     assert plan_next(config, read[:3], json.loads(json.dumps(rows))) == plans[3]
     assert read_plan(tmp_path / "none", 2) == Plan(2, base=1, start=1)
+
+
+def test_a_wrong_structure_without_a_crash_is_answered_with_a_refinement_first():
+    allowed = config_of(allow=["refine", "longer-training", "stronger-regularisation"])
+    choice = choose(allowed, {}, frozenset(), wrong_structure=True)
+    assert (choice.remedy, choice.changes) == ("refine", {"refine.when": "always"})
+    assert choice.reason.startswith("against wrong structure without a crash")
+    assert choose(allowed, {}, frozenset(), wrong_structure=True, too_little_data=True).remedy == "refine"
+    # Then what there is against any cycle that falls short.
+    assert choose(allowed, {}, frozenset({"refine"}), wrong_structure=True).remedy == "longer-training"
+    both = choose(allowed, {}, frozenset({"refine"}), wrong_structure=True, too_little_data=True)
+    assert both.remedy == "stronger-regularisation"
+    # Not against crashes, nor where structure was right or not decided.
+    assert choose(allowed, {"clash": 1}, frozenset(), wrong_structure=True).remedy == "stronger-regularisation"
+    assert choose(allowed, {}, frozenset()).remedy == "longer-training"
+
+
+@pytest.mark.parametrize(("when", "why"), [("never", "`refine.when: never`"), ("always", "refined already")])
+def test_a_refinement_is_no_remedy_where_it_is_forbidden_or_done(when, why):
+    config = changed(config_of(allow=["refine"]), {"refine.when": when})
+    choice = choose(config, {}, frozenset(), wrong_structure=True)
+    assert choice.remedy is None
+    assert why in choice.reason
+
+
+def test_a_refinement_takes_the_training_of_the_failed_cycle_and_is_undone_if_it_does_not_help():
+    config = config_of(allow=["refine", "longer-training"])
+    wrong = {"survival": 1.0, "crashes": {}, "wrong_structure": True}
+    plans, _ = history(config, {**wrong, "failed": 3}, {**wrong, "failed": 3}, {**wrong, "failed": 2})
+    tried = plans[1]
+    assert (tried.tried, tried.training, tried.start, tried.decoys) == ("refine", 0, 0, [])
+    assert tried.apply(config).refine.when == "always"
+    after = plans[2]
+    assert after.undone[0]["what"] == "refine"
+    assert (after.base, after.training, after.start) == (0, None, 0)
+    assert after.apply(config).refine.when == "remedy"
+    assert after.tried == "longer-training"
+
+    kept, _ = history(config, {**wrong, "failed": 3}, {**wrong, "failed": 1})
+    assert kept[2].undone == []
+    assert (kept[2].base, kept[2].training, kept[2].start) == (1, None, 1)
+    assert kept[2].apply(config).refine.when == "always"
 
 
 def test_too_little_data_is_answered_with_what_needs_less_and_points_to_data():

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cgloop.ablate import ARMS, KEPT, arm_config, summary_of, table
+from cgloop.ablate import ARMS, KEPT, arm_config, arms_of, summary_of, table
 from cgloop.config import load_config
 from cgloop.errors import ExitCode
+from cgloop.pipeline import BY_NAME
 from cgloop.rundir import RunDirectory
 from tests.integration.conftest import cgloop, events, short_config
 
@@ -22,6 +23,19 @@ def test_arms_differ_in_the_energy_alone(tmp_path, example_h5):
     assert [one["train"].pop("train_priors") for one in arms] == [True, False, True]
     assert arms[0] == arms[1] == arms[2]
     assert arms[0]["cycles"] == 1
+
+
+def test_with_a_refinement_there_are_refined_arms_of_the_same_trainings(tmp_path, example_h5):
+    file = short_config(tmp_path, example_h5, refine={"when": "always", "parameters": "network"})
+    config = load_config(file)
+    assert arms_of(load_config(short_config(tmp_path, example_h5))) == ARMS
+    assert arms_of(config) == (*ARMS, "prior-only-refined", "hybrid-refined")
+    for energy, parameters in (("prior-only", "prior"), ("hybrid", "network")):
+        plain, refined = (arm_config(config, arm, tmp_path) for arm in (energy, f"{energy}-refined"))
+        assert (plain.refine.when, refined.refine.when) == ("never", "always")
+        assert refined.refined_parameters == parameters
+        assert BY_NAME["train"].settings(plain) == BY_NAME["train"].settings(refined)
+    assert arm_config(config, "ml-only", tmp_path).refine.when == "never"
 
 
 def test_the_summary_can_be_moved_with_its_runs(tmp_path):

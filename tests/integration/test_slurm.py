@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from cgloop.bench.record import read_record
+from cgloop.config import load_config
 from cgloop.errors import ExitCode
-from cgloop.submit import JOBS
+from cgloop.submit import jobs_of
 from tests.executors.real_slurm import missing_programs, running_slurm, wait_until
 from tests.integration.conftest import digests, events, short_config
 
@@ -100,7 +101,7 @@ def test_each_stage_as_a_job(slurm, tmp_path, example_h5, finished_run):
     config = short_config(tmp_path, example_h5, slurm={"jobs": "stages", "stages": {"md": {"constraint": "big"}}})
     run = tmp_path / "runs" / "short"
     jobs = submit(slurm, config, run)
-    assert tuple(jobs) == JOBS
+    assert tuple(jobs) == jobs_of(load_config(config))
     assert f"job      {jobs['gate']} gate: PENDING (Dependency)" in command(slurm, "status", run).stdout
     ended = {name: slurm.wait(job) for name, job in jobs.items()}
     codes = {name: exit_code(job) for name, job in ended.items()}
