@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from cgloop.data.dataset import DatasetReader
+from cgloop.data.protein import TEMPERATURE_TOLERANCE_K
 from cgloop.errors import UserError
 from cgloop.md.observables import SERIES
 from cgloop.refine.first_frames import FirstFrames
@@ -26,45 +27,50 @@ def read_first_frames(md_dir: Path, dataset_dir: Path, trim: float) -> list[Firs
             (`validate.max_trim`), since a model that fails leaves the start structures.
 
     Returns:
-        A protein each, without replicas that broke a limit or were frozen, and without proteins that have no others.
+        A protein each, without replicas that broke a limit or were frozen, and without proteins that have no others;
+        none where the dynamics ran at another temperature than the model's.
 
     Raises:
         UserError: the trajectories are missing or damaged.
     """
     remedy = "run `cgloop md` again"
     try:
-        names = sorted(json.loads((md_dir / "md.json").read_text(encoding="utf-8"))["proteins"])
+        md = json.loads((md_dir / "md.json").read_text(encoding="utf-8"))
+        starts = {
+            name: [int(one["start_replica"]) for one in entry["starts"]] for name, entry in md["proteins"].items()
+        }
+        if abs(float(md["temperature_K"]) - float(md["model_temperature_K"])) > TEMPERATURE_TOLERANCE_K:
+            return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"no MD to refine from: {error}", where=md_dir, remedy=remedy) from None
     reader = DatasetReader.open(dataset_dir)
     found = []
-    for name in names:
-        if name not in reader.names:
-            continue
+    for name in sorted(set(starts) & set(reader.names)):
         n_beads = reader.structure(name).n_beads
         try:
-            replicas = _survivors(md_dir / name / "nvt", n_beads, trim)
-        except (OSError, ValueError, KeyError) as error:
+            survivors = _survivors(md_dir / name / "nvt", n_beads, trim)
+        except (OSError, ValueError, KeyError, IndexError) as error:
             raise UserError(f"damaged: {error}", where=md_dir / name / "nvt", remedy=remedy) from None
-        if replicas:
-            found.append(FirstFrames(name, tuple(_thinned(replicas))))
+        if survivors:
+            begun = tuple(sorted({starts[name][number] for number in survivors}))
+            found.append(FirstFrames(name, tuple(_thinned(list(survivors.values()))), begun))
     return found
 
 
-def _survivors(folder: Path, n_beads: int, trim: float) -> list[np.ndarray]:
-    """Return the frames of every replica that survived, behind the cut."""
+def _survivors(folder: Path, n_beads: int, trim: float) -> dict[int, np.ndarray]:
+    """Return the frames of every replica that survived, behind the cut, by its number."""
     with h5py.File(folder / SERIES) as file:
         survived = sorted(
             int(name.removeprefix("replica_"))
             for name, group in file.items()
             if name.startswith("replica_") and bool(group.attrs.get("survived", False))
         )
-    parts = []
+    parts = {}
     for number in survived:
         positions = read_dcd(folder / f"replica_{number:03d}.dcd", n_beads)
         kept = positions[int(np.ceil(trim * len(positions))) :]
         if len(kept) and np.isfinite(kept).all():
-            parts.append(kept.astype(np.float32))
+            parts[number] = kept.astype(np.float32)
     return parts
 
 

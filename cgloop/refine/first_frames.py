@@ -12,10 +12,12 @@ class FirstFrames:
     Attributes:
         protein: name in the data set.
         replicas: positions float32 [F_r, N, 3] in Å of every trajectory, in order of time; none is empty.
+        started_from: replicas of the reference from whose frames the trajectories started, which count as used.
     """
 
     protein: str
     replicas: tuple[np.ndarray, ...]
+    started_from: tuple[int, ...]
 
     @property
     def n_frames(self) -> int:
