@@ -16,9 +16,12 @@ Kind = Literal[
     "energy-weights",
     "excluded-files",
     "untrained-types",
+    "refined-model",
+    "undetermined-populations",
     "untrained-protein",
     "trained-protein",
     "relaxing-reference",
+    "matched-reference",
     "moved-in-minimization",
     "reduced-gate",
 ]
@@ -52,6 +55,8 @@ def model_cautions(
     mixed: bool,
     energy_weights: Mapping[str, float],
     untrained: Sequence[str],
+    refined: Mapping[str, Sequence[int]] | None = None,
+    undetermined: Sequence[str] = (),
 ) -> list[Caution]:
     """Cautions of a model, from what it was made of.
 
@@ -60,12 +65,15 @@ def model_cautions(
         mixed: whether frames of every temperature were trained on.
         energy_weights: factor on the energy of each prior term.
         untrained: names of residue types that a learned energy knows nothing about; empty if nothing is learned.
+        refined: replicas of the reference that a refinement used, by protein; none if the training was not refined.
+        undetermined: proteins of which a refinement could not determine the populations of basins.
     """
     return [
         *(_mixed(dataset) if mixed else []),
         *_energy_weights(energy_weights),
         *_excluded(dataset.get("excluded_files") or []),
         *_untrained(untrained),
+        *_refined(refined or {}, undetermined),
     ]
 
 
@@ -103,7 +111,20 @@ def _of_protein(name: str, entry: Mapping[str, Any]) -> Iterator[Caution]:
             "reference, or one begun in several conformations, would decide.",
             {"protein": name, "checks": list(relaxing)},
         )
+    yield from _matched(name, (entry.get("reference") or {}).get("compared") or {})
     yield from _moved(name, entry.get("minimization") or {})
+
+
+def _matched(name: str, compared: Mapping[str, Any]) -> Iterator[Caution]:
+    """Of a protein that is compared with what the model was refined to."""
+    if compared.get("with") != "all":
+        return
+    yield Caution(
+        "matched-reference",
+        f"{name} is compared with the whole reference, what its refinement used included: {compared['why']}. That it "
+        "does well is matched, not predicted.",
+        {"protein": name, **compared},
+    )
 
 
 def _moved(name: str, minimization: Mapping[str, Any]) -> Iterator[Caution]:
@@ -168,3 +189,21 @@ def _untrained(types: Sequence[str]) -> list[Caution]:
         "no energy for them."
     )
     return [Caution("untrained-types", text, {"residue_types": list(types)})]
+
+
+def _refined(used: Mapping[str, Sequence[int]], undetermined: Sequence[str]) -> Iterator[Caution]:
+    if used:
+        listed = [f"{name} (replicas {listing([str(one) for one in rows], MOST_NAMES)})" for name, rows in used.items()]
+        yield Caution(
+            "refined-model",
+            f"Refined to the reference of {listing(listed, MOST_NAMES)}: the conformations of these proteins are "
+            "matched, not predicted.",
+            {"used_replicas": {name: list(rows) for name, rows in used.items()}},
+        )
+    if undetermined:
+        yield Caution(
+            "undetermined-populations",
+            f"Populations of basins are not determined ({listing(undetermined, MOST_NAMES)}): the chains of the "
+            "refinement hardly crossed between basins, so that their relative depth was not trained.",
+            {"proteins": list(undetermined)},
+        )

@@ -8,11 +8,13 @@ import numpy as np
 
 from cgloop.config.validate import ValidateConfig
 from cgloop.data.dataset import SPLITS, DatasetReader, ProteinData
+from cgloop.data.refined import Refined
 from cgloop.errors import UserError
 from cgloop.validate.geometry import kabsch_rmsd
 from cgloop.validate.lineages import Lineage, lineages_of, require_replicas
 from cgloop.validate.observables import Frames, Protein, observe
 from cgloop.validate.structure import Target
+from cgloop.validate.unseen import unseen_rows, unseen_target
 
 SAME_TEMPERATURE_K = 0.01
 
@@ -26,10 +28,12 @@ class Reference:
 
     Attributes:
         data: all frames of the protein.
-        target: what models are judged by, at the MD's temperature; without frames if there are none.
+        target: what models are judged by, at the MD's temperature; without frames if there are none. Of a protein that
+            was refined these are the lineages that the refinement did not use, where they suffice.
         other: observables per lineage at `other_temperature_K`; empty if there is one temperature only.
         bonds_A: mean length of every bond at the model's temperature.
         description: which frames these are.
+        whole: the whole reference, where `target` is a part of it.
     """
 
     data: ProteinData
@@ -38,6 +42,7 @@ class Reference:
     other_temperature_K: float
     bonds_A: np.ndarray
     description: dict[str, Any]
+    whole: Target | None = None
 
     @property
     def name(self) -> str:
@@ -49,7 +54,7 @@ class Reference:
 
     @property
     def frames(self) -> list[Frames]:
-        """Observables per lineage at the MD's temperature."""
+        """Observables per lineage at the MD's temperature, of what models are judged by."""
         return self.target.frames
 
     @property
@@ -59,22 +64,34 @@ class Reference:
 
 
 def read_reference(
-    reader: DatasetReader, name: str, temperature: dict[str, Any], settings: ValidateConfig
+    reader: DatasetReader,
+    name: str,
+    temperature: dict[str, Any],
+    settings: ValidateConfig,
+    refined: Refined | None = None,
 ) -> Reference:
     """The reference ensemble of a protein: all its frames at the MD's temperature, of every split.
 
     Structure is judged against the whole ensemble, because what it decides is whether the model lives where the
     protein lives; what was held out matters for force errors. Of a protein that was not in training these are held-out
-    frames alone; of one that has no others, training frames, which the verdict then says (`cgloop.cautions`).
+    frames alone; of one that has no others, training frames, which the verdict then says (`cgloop.cautions`). A refined
+    model has these frames as its target: it is judged by what the refinement did not use, where that suffices.
 
     Raises:
         UserError: no frames at the model's temperature, or frames that are not finite.
     """
-    return reference_of(reader.load(name), temperature["md_K"], temperature["model_K"], settings, reader.folder)
+    return reference_of(
+        reader.load(name), temperature["md_K"], temperature["model_K"], settings, reader.folder, refined
+    )
 
 
 def reference_of(
-    data: ProteinData, md_K: float, model_K: float, settings: ValidateConfig, where: str | Path
+    data: ProteinData,
+    md_K: float,
+    model_K: float,
+    settings: ValidateConfig,
+    where: str | Path,
+    refined: Refined | None = None,
 ) -> Reference:
     """The reference in frames of a protein.
 
@@ -83,6 +100,7 @@ def reference_of(
         md_K, model_K: temperatures of the dynamics to be judged and of the model.
         settings: definitions and limits.
         where: the data came from, for messages.
+        refined: what a refinement of the model used of this protein; None if it was not refined on it.
 
     Raises:
         UserError: no frames at the model's temperature, frames that are not finite, or lineages of replicas that the
@@ -105,9 +123,11 @@ def reference_of(
     target = Target(
         protein, frames, md_K, settings, tuple(one.name for one in lineages), _begun_in_one_conformation(at, lineages)
     )
+    part, compared = (None, {}) if refined is None or not frames else _unseen(target, at, lineages, refined)
     return Reference(
         data=data,
-        target=target,
+        target=part or target,
+        whole=target if part else None,
         other=_observed(data.select(temperature_K=other_K), protein, settings)[1] if len(others) else [],
         other_temperature_K=other_K,
         bonds_A=np.linalg.norm(
@@ -121,8 +141,18 @@ def reference_of(
             "skipped_frames": sum(one.skipped for one in lineages),
             "splits": {split: int(np.sum(at.split == code)) for split, code in SPLITS.items()},
             "native_contacts": len(protein.contacts.pairs),
+            **compared,
         },
     )
+
+
+def _unseen(
+    target: Target, data: ProteinData, lineages: list[Lineage], refined: Refined
+) -> tuple[Target | None, dict[str, Any]]:
+    """Return the part of the reference that a refinement did not use, and what to say of it in the description."""
+    own = [lineages[row] for row in unseen_rows(lineages, refined)]
+    part, compared = unseen_target(target, lineages, refined, _begun_in_one_conformation(data, own))
+    return part, {"compared": compared.to_json()}
 
 
 def _observed(data: ProteinData, protein: Protein, settings: ValidateConfig) -> tuple[list[Lineage], list[Frames]]:

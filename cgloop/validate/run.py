@@ -12,6 +12,7 @@ from cgloop.checks import Check, CheckResult, jsonable
 from cgloop.config import Config
 from cgloop.config.validate import ValidateConfig
 from cgloop.data.dataset import DatasetReader
+from cgloop.data.refined import read_refined
 from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.progress import progress
@@ -40,7 +41,7 @@ from cgloop.validate.observables import Frames, observe
 from cgloop.validate.plots import ProteinPlots, plot_data
 from cgloop.validate.reference import SAME_TEMPERATURE_K, Reference, read_reference
 from cgloop.validate.rundata import StageRun
-from cgloop.validate.structural import Controls, structural_results
+from cgloop.validate.structural import Controls, note_whole, structural_results
 from cgloop.validate.trajectory import Asked, read_json, read_minimized, read_stage
 
 log = logging.getLogger("cgloop.validate")
@@ -75,7 +76,8 @@ def validate_run(
         md_dir: holds `md.json`, `<protein>/<stage>/…`, and `uncertainty.json` if there is an ensemble.
         dataset_dir: the reference.
         parity_json: what parity found; `static.json` lies beside it.
-        train_dir: holds `forces.json`, `force_errors.npz`, `history.json` and `summary.json`.
+        train_dir: holds `forces.json`, `force_errors.npz`, `history.json` and `summary.json`, and `refine.json` if the
+            training was refined.
         out: folder, made if it is not there.
         control_dir: holds `control.json`; None: there were no controls.
 
@@ -89,6 +91,7 @@ def validate_run(
     md = read_json(md_dir / "md.json", "run `cgloop md` again")
     parity = read_json(parity_json, "run `cgloop parity` again")
     forces = read_json(train_dir / "forces.json", "run `cgloop train` again")
+    refined = read_refined(train_dir)
     ensemble = uncertainty.read_uncertainty(md_dir)
     reader = DatasetReader.open(dataset_dir)
     require_proteins(reader.names, settings.lineages)
@@ -105,7 +108,7 @@ def validate_run(
     with progress("validate", total=len(names), unit="protein") as bar:
         for name in names:
             check_stop()
-            reference = read_reference(reader, name, temperature, settings)
+            reference = read_reference(reader, name, temperature, settings, refined.get(name))
             controls = None
             if control_dir is not None:
                 controls = read_controls(control_dir, name, reference.data.residue_type, config)
@@ -204,7 +207,9 @@ def measure_protein(
         _order(controls, settings, runs["nvt"]),
     ]
     model = _observed(runs["nvt"], reference, settings)
-    checks += _structural(runs["nvt"], model, reference)
+    structural = _structural(runs["nvt"], model, reference)
+    note_whole(structural, [frames for _, frames in model], reference)
+    checks += structural
     alone = _prior_only(controls, checks, reference, config)
     own, known_bad = Controls.of(reference), {}
     if reference.frames:

@@ -1,6 +1,6 @@
 """All structural results of a protein and their controls: for the stage `validate` and for anybody's trajectories."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,25 @@ class Controls:
         if reference.other:
             power = power_control(reference.other, reference.other_temperature_K, reference.target)
         return cls(reference_control(reference.target, reference.name), power)
+
+
+def note_whole(results: Sequence[CheckResult], model: list[Frames], reference: Reference) -> None:
+    """Note in the results of a model that is judged by a part of the reference how it compares with all of it.
+
+    Args:
+        results: of `structural_results`; their `detail` gets `whole_reference`.
+        model: observables per replica.
+        reference: of the protein.
+    """
+    if reference.whole is None or not model:
+        return
+    by_name = {result.check: result for result in results}
+    for spec in COMPARISONS:
+        found = run_comparison(spec, model, reference.whole, reference.name)
+        by_name[spec.check.name].detail["whole_reference"] = {
+            "value": found.value, "error": found.error, "threshold": found.threshold, "verdict": found.verdict,
+            "reason": found.reason, "unit": found.unit, "quantity": found.quantity,
+        }  # fmt: skip
 
 
 def structural_results(model: list[Frames], reference: Reference, absent: Absent) -> list[CheckResult]:

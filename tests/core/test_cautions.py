@@ -81,10 +81,12 @@ def test_simulated_proteins_with_such_residues():
 def test_all_kinds_come_in_one_order_and_as_plain_data():
     found = cautions(
         dataset=dataset({"320": 1, "450": 1}, excluded=[{"source": "x.h5", "reason": "?"}]), mixed=True,
-        energy_weights={"bond": 2.0}, untrained=["ALA"],
+        energy_weights={"bond": 2.0}, untrained=["ALA"], refined={"p": [0, 1]}, undetermined=["p"],
     )  # fmt: skip
     moved = {"minimization": {"max_rmsd_A": 3.0, "rmsd_caution_A": 2.0}}
-    trained_on = {"reference": {"splits": {"train": 10}, "relaxing": ["structure.q"]}, **moved}
+    compared = {"with": "all", "why": "the number of lineages that were not used is 1, 3 are needed"}
+    reference = {"splits": {"train": 10}, "relaxing": ["structure.q"], "compared": compared}
+    trained_on = {"reference": reference, **moved}
     found += protein_cautions({"p": {"untrained_types": ["ALA"], **trained_on}}) + gate_cautions(["a"], ["a", "b"])
     assert tuple(one.kind for one in found) == KINDS
     assert json.loads(json.dumps([one.to_json() for one in found]))[1]["detail"] == {"weights": {"bond": 2.0}}
