@@ -42,6 +42,10 @@ FUSION_OPTION = "--xla_cpu_experimental_ynn_fusion_type"
 NO_FUSED_REDUCTIONS = f"{FUSION_OPTION}=-reduce"
 """XLA flag that leaves reductions out of these fusions. Other versions of XLA may refuse to start with it."""
 
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "3")
+"""Environment variable of XLA's log on stderr, and the level from which on it is written (3: what ends the process)."""
+
 ADDED_FLAG = "CGLOOP_ADDED_XLA_FLAG"
 """Environment variable that marks `NO_FUSED_REDUCTIONS` as added by cgloop, so that another XLA can be started without
 it."""
@@ -91,6 +95,7 @@ REPLACED: dict[str, str] = {}
 def prepare(environment: MutableMapping[str, str] | None = None, jaxlib: str | None = None) -> dict[str, str]:
     """Pin JAX's settings, and work around the defect of `FAULTY_JAXLIB`, before JAX is imported.
 
+    With a compilation cache XLA's log is restricted to what ends the process, unless its level is set already.
     XLA_FLAGS of the user are kept: the flag is appended, and not at all if they set the same option. Calling it again,
     also in a child process, changes nothing.
 
@@ -104,6 +109,10 @@ def prepare(environment: MutableMapping[str, str] | None = None, jaxlib: str | N
     environment = os.environ if environment is None else environment
     given = {pin.variable: environment[pin.variable] for pin in PINS if pin.variable in environment}
     environment.update({pin.variable: pin.text for pin in PINS})
+    if CACHE in environment:
+        # On some processors XLA writes 7 kB of "errors" for every program that it loads from the cache, since two
+        # features that it tuned for are no features of a processor. They filled a pipe that nobody read.
+        environment.setdefault(*LOG_LEVEL)
     if (_installed_jaxlib() if jaxlib is None else jaxlib) != FAULTY_JAXLIB:
         # Inherited from a process with another JAX, as through a SLURM job.
         _remove_added_flag(environment)

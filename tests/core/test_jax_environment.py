@@ -74,6 +74,34 @@ def test_settings_are_pinned_and_what_was_replaced_is_told():
     assert "JAX_ENABLE_X64=1 is ignored" in lines[1]
 
 
+CACHE_TWICE = """
+import jax, jax.numpy as jnp
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+print(float(jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8))).sum()))
+"""
+
+
+def test_programs_of_the_compilation_cache_are_loaded_in_silence(tmp_path):
+    """XLA's words about them are many kilobytes: a pipe was full of them, and the process waited for ever."""
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    command = [sys.executable, "-c", f"import cgloop{CACHE_TWICE}"]
+    first, second = (subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(2))
+    assert any(tmp_path.iterdir())
+    assert first.stdout == second.stdout
+    assert second.stderr == ""
+
+
+def test_the_log_level_is_left_alone_where_it_is_set_or_nothing_is_cached():
+    without: dict[str, str] = {}
+    prepare(without)
+    assert "TF_CPP_MIN_LOG_LEVEL" not in without
+    chosen = {"JAX_COMPILATION_CACHE_DIR": "cache", "TF_CPP_MIN_LOG_LEVEL": "0"}
+    prepare(chosen)
+    assert chosen["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
