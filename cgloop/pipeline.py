@@ -140,13 +140,13 @@ def _refine(context: Context, out: Path) -> None:
     from cgloop.feedback.first_frames import read_first_frames
     from cgloop.refine.stage import refine_stage
 
-    folders = [context.folder(name) for name in ("prep", "train")]
+    prep, train = context.folder("prep"), context.folder("train")
     first = None
     if (failed := context.failed) is not None:
         trim = context.config.validate_.max_trim
-        first = read_first_frames(context.run.stage(failed, "md"), folders[0], trim)
+        first = read_first_frames(context.run.stage(failed, "md"), prep, trim)
     priors = context.folder("priors") / "priors.yaml"
-    refine_stage(context.config, *folders, priors, out, first_frames=first)
+    refine_stage(context.config, prep, train, priors, out, first_frames=first)
 
 
 def _export(context: Context, out: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 
 from cgloop.config.refine import Refined
 from cgloop.model.graph import Graph, build_graph, find_edges
-from cgloop.model.hybrid import Model, Params, energy_terms
+from cgloop.model.hybrid import Model, Params, bead_energies, energy_terms
 from cgloop.model.terms import PRIOR_TERM_NAMES, TERM_NAMES
 from cgloop.model.topology import separation_matrix
+from cgloop.refine.lanes import Pieces
 
 Trained = dict[str, Any]
 """Parameters as a training has them: {"ml": …}, and with a trained prior {"prior": point}."""
@@ -92,6 +93,16 @@ class FrameEnergy:
         """Return the energy of the terms that are refined, a scalar in kcal/mol."""
         return self._sum(trained, positions, MOVING_TERMS[self.moving])
 
+    def rest(self, trained: Trained, positions: jax.Array) -> jax.Array:
+        """Return the energy of all other terms, a scalar in kcal/mol."""
+        return self._sum(
+            trained, positions, tuple(name for name in TERM_NAMES if name not in MOVING_TERMS[self.moving])
+        )
+
+    def beads(self, trained: Trained, positions: jax.Array) -> jax.Array:
+        """Return the whole energy of every bead, [N] in kcal/mol."""
+        return bead_energies(self.model, self.whole(trained), positions, self._at(positions))
+
     def pairs(self, positions: jax.Array) -> jax.Array:
         """Return the number of ordered pairs within the cutoff, int32; energies are wrong where it exceeds `room`."""
         return self._near(positions).sum(dtype=jnp.int32)
@@ -105,12 +116,13 @@ class FrameEnergy:
         return (jnp.sum(vectors**2, axis=-1) <= self.model.cutoff_A**2) & ~jnp.eye(self.n_beads, dtype=bool)
 
     def _at(self, positions: jax.Array) -> Graph:
+        graph = jax.tree.map(jnp.asarray, self.graph)
         if self.all_pairs:
-            return self.graph
+            return graph
         near = self._near(jax.lax.stop_gradient(positions)).reshape(-1)
         place = jnp.nonzero(near, size=self.room, fill_value=0)[0].astype(jnp.int32)
         filled = jnp.arange(self.room, dtype=jnp.int32) < near.sum(dtype=jnp.int32)
-        return self.graph._replace(
+        return graph._replace(
             senders=jnp.where(filled, place % self.n_beads, self.n_beads - 1),
             receivers=jnp.where(filled, place // self.n_beads, self.n_beads - 1),
             separation=jnp.asarray(self.separation).reshape(-1)[place],
@@ -129,23 +141,18 @@ def room_for(positions: np.ndarray, cutoff_A: float) -> int:
     return max(1, min(room, n_beads * (n_beads - 1)))
 
 
-def energies(energy: FrameEnergy) -> Callable[[Trained, jax.Array], jax.Array]:
-    """Return a jitted function of parameters and frames [F, N, 3] Å: the energies [F] of the terms that are refined."""
-
-    @jax.jit
-    def of_frames(trained: Trained, positions: jax.Array) -> jax.Array:
-        return jax.lax.map(partial(energy.part, trained), positions)
-
-    return of_frames
+def energies(energy: FrameEnergy) -> Callable[[Trained, np.ndarray], np.ndarray]:
+    """Return a function of parameters and frames [F, N, 3] Å: the energies [F] of the terms that are refined."""
+    return Pieces(lambda trained, positions: jax.lax.map(partial(energy.part, trained), positions)).rows
 
 
-def forces(energy: FrameEnergy, *, whole: bool = False) -> Callable[[Trained, jax.Array], jax.Array]:
-    """Return a jitted function of parameters and frames [F, N, 3] Å: forces [F, N, 3] in kcal/mol/Å, of the terms that
-    are refined or of all."""
-    function = energy.total if whole else energy.part
+def forces(
+    function: Callable[[Trained, jax.Array], jax.Array],
+) -> Callable[[Trained, np.ndarray], np.ndarray]:
+    """Return a function of parameters and frames [F, N, 3] Å: forces [F, N, 3] in kcal/mol/Å.
 
-    @jax.jit
-    def of_frames(trained: Trained, positions: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda one: -jax.grad(function, argnums=1)(trained, one), positions)
-
-    return of_frames
+    Args:
+        function: energy of a frame.
+    """
+    slope = jax.grad(function, argnums=1)
+    return Pieces(lambda trained, positions: jax.lax.map(lambda one: -slope(trained, one), positions)).rows

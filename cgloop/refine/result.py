@@ -61,7 +61,6 @@ class Round:
 
     Attributes:
         number: from 1.
-        seconds: of the whole refinement until its end, stops left out.
         updates: made in this round.
         gradient_norm: of the last update, before clipping.
         force_rmse: of the force term's last batch, kcal/mol/Å; None without a force term.
@@ -69,7 +68,6 @@ class Round:
     """
 
     number: int
-    seconds: float
     updates: int
     gradient_norm: float
     force_rmse: float | None
@@ -164,7 +162,7 @@ class RefinedProtein:
         beads, chains: numbers of them.
         outside: chains that started outside the training frames, and from what, in words.
         used: replicas of the reference.
-        folded, unfolded: how often chains crossed to these basins (Q above 0.7 and below 0.3 of the reference's).
+        folded, unfolded: how often chains crossed to these basins (Q above 0.7 and below 0.3).
         populations_determined: whether there were enough crossings.
         bead_energy_change: mean change of every bead's energy on the training frames, kcal/mol.
         histograms, contacts: before and after.
@@ -215,7 +213,6 @@ class RefineResult:
         stopped: why it ended.
         failed: whether it had to end before its time.
         kept_round: after which round the result was averaged; 0 is the start.
-        seconds: of all rounds.
         rounds, candidates: the history.
         proteins: by name.
         prior_curves: what changed of the prior; empty if it did not move.
@@ -230,7 +227,6 @@ class RefineResult:
     stopped: str
     failed: bool
     kept_round: int
-    seconds: float
     rounds: list[Round]
     candidates: list[Candidate]
     proteins: dict[str, RefinedProtein]

@@ -5,9 +5,7 @@ same however chains are divided over devices. Integrator: BAOAB (B. Leimkuhler a
 2013, 34).
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cgloop.refine.energy import FrameEnergy, Trained
+from cgloop.refine.lanes import Part, in_lanes
 from cgloop.units import ACCELERATION, FS_PER_PS
 
 LIMITS = ("", "non-finite", "min_distance", "bond", "max_force", "temperature")
@@ -102,6 +101,7 @@ class Sampler:
         self.energy, self._seed, self._lanes = energy, seed, lanes
         self._masses = np.asarray(masses, np.float32)
         self._dynamics = dynamics
+        self._warm = False
         self._run = jax.jit(
             _chains(energy, self._masses, np.asarray(bond_mean_A, np.float32), dynamics, limits), static_argnums=(2, 3)
         )
@@ -131,44 +131,17 @@ class Sampler:
         keys = jax.vmap(lambda chain: jax.random.fold_in(key, chain))(jnp.arange(n_chains))
         given = (np.asarray(chains.positions), np.asarray(chains.velocities), keys)
 
-        def part(work: tuple[slice, jax.Device]) -> Any:
-            rows, device = work
+        def work(part: Part) -> Any:
+            rows, device = part
             placed = jax.device_put((trained, *(one[rows] for one in given)), device)
             return jax.device_get(self._run(placed[0], placed[1:], frames, stride))
 
-        found = in_lanes(part, n_chains, self._lanes)
+        found = in_lanes(work, n_chains, warm=self._warm, lanes=self._lanes)
+        self._warm = True
         x, v, positions, sound, broke, crowded, kinetic = (
             np.concatenate(values) for values in zip(*found, strict=True)
         )
         return Chains(x, v), Block(positions, sound, broke, bool(crowded.any()), kinetic)
-
-
-def in_lanes(work: Callable[[tuple[slice, jax.Device]], Any], n: int, lanes: int | None = None) -> list[Any]:
-    """Do work on equal parts of n things, side by side: on all devices, or on the cores of one processor.
-
-    Args:
-        work: of a slice and a device.
-        n: number of things.
-        lanes: number of parts; default as said. The largest number not above it that divides n is used, so that all
-            parts are computed by the same program.
-
-    Returns:
-        The results in order.
-    """
-    devices = jax.local_devices()
-    most = lanes or (len(devices) if len(devices) > 1 or devices[0].platform != "cpu" else cores())
-    number = next(count for count in range(max(1, min(most, n)), 0, -1) if n % count == 0)
-    size = n // number
-    parts = [(slice(i * size, (i + 1) * size), devices[i % len(devices)]) for i in range(number)]
-    if number == 1:
-        return [work(parts[0])]
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(work, parts))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chains(
