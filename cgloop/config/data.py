@@ -11,9 +11,10 @@ from cgloop.config.base import Section
 class SourceConfig(Section):
     """Reference trajectories: one file, or many by a pattern.
 
-    `mdcath`: HDF5 files that hold proteins, temperatures and replicas by themselves. `mdanalysis`: a trajectory that
-    MDAnalysis reads with positions and forces, whose topology, temperature and replica are given here; several with
-    the same name are trajectories of one protein. `npz`: coarse-grained frames of the older padded format.
+    `mdcath`: HDF5 files that hold proteins, temperatures and replicas by themselves; files of the same protein are
+    trajectories of one protein, and one with fewer atoms, such as CA alone, may add positions. `mdanalysis`: a
+    trajectory that MDAnalysis reads, whose topology, temperature and replica are given here; several with the same name
+    are trajectories of one protein. `npz`: coarse-grained frames of the older padded format.
     """
 
     path: Path = Field(
@@ -54,6 +55,24 @@ class SourceConfig(Section):
         None, ge=1, description="Frame before which reading stops. Default: the end of the trajectory."
     )
     stride: int = Field(1, ge=1, description="Every n-th frame is kept.")
+    target: Literal["forces", "positions"] = Field(
+        "forces",
+        description="What the frames teach: `forces`: positions and, where the file has them, forces; `positions`: "
+        "forces of the file are not read. Frames without forces serve reference, priors and refinement, not "
+        "force matching.",
+    )
+    replica_offset: int = Field(
+        0,
+        ge=0,
+        description="Added to the replica ids of an mdCATH file, so that several files of one protein do not share "
+        "any; `replicas` names the ids in the file.",
+    )
+    relaxation_frames: int = Field(
+        0,
+        ge=0,
+        description="Frames at the start of every trajectory with a start of its own that relax from it. Their forces "
+        "are matched; ensemble averages and lineages leave them out.",
+    )
     label: str | None = Field(
         None,
         description="What the frames are, as `misfolded` or `high-temperature`; force errors are listed for each "
@@ -69,7 +88,7 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _keys_fit_the_format(self):
         own = {
-            "mdcath": {"temperatures_K", "replicas"},
+            "mdcath": {"temperatures_K", "replicas", "replica_offset"},
             "mdanalysis": {"topology", "name", "selection", "temperature_K", "replica"},
             "npz": {"temperature_K", "replica"},
         }

@@ -16,6 +16,9 @@ from typing import Any
 
 NEUTRAL: dict[str, Any] = {
     "data.sources.label": None,
+    "data.sources.target": "forces",
+    "data.sources.replica_offset": 0,
+    "data.sources.relaxation_frames": 0,
     "data.sources.weight": 1.0,
     "model.network": "allegro",
     "model.ml_energy_bound_kcal_per_mol": None,

@@ -142,7 +142,7 @@ def _check_protein(reader: DatasetReader, name: str) -> Iterator[tuple[str, str]
 
 def _check_numbers(block: ProteinData) -> Iterator[tuple[str, str]]:
     for field in ("positions", "forces"):
-        values = getattr(block, field)
+        values = getattr(block.with_forces() if field == "forces" else block, field)
         bad = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
         if len(bad):
             yield "error", f"{len(bad)} frames have non-finite {field}, the first is source frame {_source(block, bad)}"

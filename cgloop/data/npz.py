@@ -57,11 +57,16 @@ class NpzArchive:
     path: Path
     proteins: tuple[NpzProtein, ...]
     positions: np.ndarray
-    forces: np.ndarray
+    forces: np.ndarray | None
 
-    def read(self, protein: NpzProtein, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and forces, float32 [f, N, 3], of some of the protein's rows of the archive."""
-        return tuple(np.asarray(array[rows][:, protein.beads], np.float32) for array in (self.positions, self.forces))  # type: ignore[return-value]
+    def read(self, protein: NpzProtein, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions and forces, float32 [f, N, 3], of some of the protein's rows of the archive; None without `F`."""
+        found = [
+            None if array is None else np.asarray(array[rows][:, protein.beads], np.float32)
+            for array in (self.positions, self.forces)
+        ]
+        assert found[0] is not None
+        return found[0], found[1]
 
 
 @contextmanager
@@ -79,10 +84,10 @@ def opened_npz(path: Path, scratch: Path) -> Iterator[NpzArchive]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
-            missing = sorted({"R", "F"} - names)
-            if missing:
-                raise UserError(f"has no array `{missing[0]}`: not of the padded format", where=path)
-            positions, forces = (_mapped(archive, path, name, scratch, unpacked) for name in ("R", "F"))
+            if "R" not in names:
+                raise UserError("has no array `R`: not of the padded format", where=path)
+            positions = _mapped(archive, path, "R", scratch, unpacked)
+            forces = _mapped(archive, path, "F", scratch, unpacked) if "F" in names else None
             small = {name: _load(archive, name) for name in sorted(names - {"R", "F"} & names)}
             _require_shapes(path, positions, forces, small)
             yield NpzArchive(path, tuple(_proteins(path, positions.shape[:2], small)), positions, forces)
@@ -146,9 +151,10 @@ def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     return np.frombuffer(data.read(), dtype, count).reshape(shape, order="F" if fortran else "C")
 
 
-def _require_shapes(path: Path, positions: np.ndarray, forces: np.ndarray, small: dict[str, np.ndarray]) -> None:
-    if positions.ndim != 3 or positions.shape[2] != 3 or positions.shape != forces.shape:
-        raise UserError(f"`R` has shape {positions.shape}, `F` {forces.shape}; expected [T, N, 3] both", where=path)
+def _require_shapes(path: Path, positions: np.ndarray, forces: np.ndarray | None, small: dict[str, np.ndarray]) -> None:
+    other = positions.shape if forces is None else forces.shape
+    if positions.ndim != 3 or positions.shape[2] != 3 or positions.shape != other:
+        raise UserError(f"`R` has shape {positions.shape}, `F` {other}; expected [T, N, 3] both", where=path)
     for name in ("species", "mask", "resname", "resid"):
         if name in small and small[name].shape not in (positions.shape[:2], positions.shape[1:2]):
             raise UserError(f"`{name}` has shape {small[name].shape}, `R` {positions.shape}", where=path)
@@ -241,6 +247,11 @@ def write_npz(path: Path, reader: DatasetReader, names: Sequence[str], split: st
     def frames(field: str) -> Iterator[np.ndarray]:
         for name in names:
             for part in reader.blocks(name, split=split):
+                if field == "forces" and not part.has_forces.all():
+                    raise UserError(
+                        f"`{name}` has frames without forces, which the padded format cannot hold", where=reader.folder,
+                        remedy="write a part of the data that has forces in every frame",
+                    )  # fmt: skip
                 yield _padded(getattr(part, field), n_max, 0, np.float32)
 
     def beads(values: Callable[[ProteinData], np.ndarray], fill: int, dtype: type) -> Iterator[np.ndarray]:

@@ -36,12 +36,14 @@ class TrajectoryFacts(NamedTuple):
         temperature_K, replica: which trajectory.
         frame_ps: time between frames of the source; None if it does not say.
         started_from: replica at this temperature from one of whose frames it was begun; None for an own start.
+        relaxation_frames: frames of the source at its start that relax from an own start.
     """
 
     temperature_K: float
     replica: int
     frame_ps: float | None = None
     started_from: int | None = None
+    relaxation_frames: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class ProteinData:
         native: float32 [N, 3], Å, the structure that RMSD and native contacts refer to.
         linked: bool [N-1], True where beads i and i+1 are bonded (same chain, no break).
         positions: float32 [F, N, 3], Å.
-        forces: float32 [F, N, 3], kcal/mol/Å, projected on the beads.
+        forces: float32 [F, N, 3], kcal/mol/Å, projected on the beads; not a number in frames without forces.
         temperature_K: float32 [F].
         replica: int32 [F], trajectory in the source.
         source_frame: int32 [F], index of the frame in that trajectory.
@@ -101,6 +103,18 @@ class ProteinData:
     def sequence(self) -> str:
         """One-letter sequence over all chains."""
         return sequence(self.residue_type)
+
+    @property
+    def has_forces(self) -> np.ndarray:
+        """bool [F], False where the source had positions alone."""
+        return ~np.isnan(self.forces).all(axis=(1, 2))
+
+    def with_forces(self) -> "ProteinData":
+        """The frames that have forces, in their order."""
+        known = self.has_forces
+        if known.all():
+            return self
+        return replace(self, **{name: getattr(self, name)[known] for name in (*FRAME_FIELDS, "split")})
 
     def select(
         self, split: str | None = None, temperature_K: float | None = None, replica: int | None = None

@@ -100,12 +100,13 @@ def gather(reader: DatasetReader, names: Iterable[str] | None = None, at_most: i
         square = Moments()
         for protein in reader.blocks(name, temperature_K=reader.temperature_K, at_most=at_most):
             for quantity, values in measure(protein).items():
+                codes = (protein.with_forces() if quantity == "force" else protein).split
                 collected[quantity].add(values)
                 for code in np.unique(protein.split):
                     part = SPLIT_NAMES[int(code)]
                     if part in distributions[quantity]:
-                        distributions[quantity][part].add(values[protein.split == code])
-            squares = (protein.forces.astype(np.float64) ** 2).mean(axis=2)
+                        distributions[quantity][part].add(values[codes == code])
+            squares = (protein.with_forces().forces.astype(np.float64) ** 2).mean(axis=2)
             square.add(squares)
             for bead, kind in enumerate(protein.residue_type):
                 by_type[kind].add(squares[:, bead])
@@ -125,7 +126,7 @@ def gather(reader: DatasetReader, names: Iterable[str] | None = None, at_most: i
 
 
 def measure(protein: ProteinData) -> dict[str, np.ndarray]:
-    """Every quantity of every frame, float64 [F, …]."""
+    """Every quantity of every frame, float64 [F, …]; forces of the frames that have them."""
     bonds, angles, dihedrals = chain_indices(protein.linked)
     x = protein.positions.astype(np.float64)
     return {
@@ -133,5 +134,5 @@ def measure(protein: ProteinData) -> dict[str, np.ndarray]:
         "angle": np.degrees(bond_angles(x, angles)),
         "dihedral": np.degrees(dihedral_angles(x, dihedrals)),
         "rg": radius_of_gyration(x),
-        "force": np.linalg.norm(protein.forces.astype(np.float64), axis=2),
+        "force": np.linalg.norm(protein.with_forces().forces.astype(np.float64), axis=2),
     }

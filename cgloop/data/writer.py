@@ -110,9 +110,11 @@ class ProteinWriter:
 
     def describe_trajectories(self, facts: Sequence[TrajectoryFacts]) -> None:
         """Store what the source says about trajectories; those about which it says nothing are left out."""
-        known = [fact for fact in facts if fact.frame_ps is not None or fact.started_from is not None]
+        known = [fact for fact in facts if fact != TrajectoryFacts(fact.temperature_K, fact.replica)]
         if known:
-            self._file.attrs[TRAJECTORIES] = json.dumps(known)
+            self._file.attrs[TRAJECTORIES] = json.dumps(
+                [fact if fact.relaxation_frames else fact[:-1] for fact in known]
+            )
 
     def attach(self, dataset: str, values: np.ndarray) -> None:
         """Store an array of its own beside the frames."""

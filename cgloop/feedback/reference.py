@@ -72,6 +72,13 @@ def _all_pairs(n_beads: int) -> np.ndarray:
     return np.stack(np.triu_indices(n_beads, 1), axis=1)
 
 
+def _force_rms(protein: ProteinData) -> float:
+    """Root mean square force on a bead, kcal/mol/Å; not a number without frames."""
+    if not protein.n_frames:
+        return float("nan")
+    return float(np.sqrt(np.mean(np.sum(protein.forces.astype(float) ** 2, axis=-1))))
+
+
 def coverage_of(protein: ProteinData, what: str) -> Coverage:
     """Ranges of all frames of `protein`, which must have some.
 
@@ -104,7 +111,7 @@ def coverage_of(protein: ProteinData, what: str) -> Coverage:
         mean=mean,
         deviation=np.sqrt(np.maximum(squares / len(frames) - mean**2, 0.0)),
         bond_mean_A=float(lengths.mean()) if lengths.size else float("nan"),
-        force_rms=float(np.sqrt(np.mean(np.sum(protein.forces.astype(float) ** 2, axis=-1)))),
+        force_rms=_force_rms(protein.with_forces()),
         rmsd_max_A=float(kabsch_rmsd(frames, protein.native)[0].max()),
         rg_min_A=float(size.min()),
         rg_max_A=float(size.max()),

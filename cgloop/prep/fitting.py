@@ -89,6 +89,7 @@ class Maps:
 
         Frames that the optimal map was fitted to are mapped by the fit that left them out (`prep/optimal.py`).
         """
+        assert block.forces is not None
         mapped = {name: one.project(block.forces) for name, one in self.by_name.items()}
         if trajectory.key in self.fold_of:
             frames, folds = self.fold_of[trajectory.key]
@@ -129,6 +130,7 @@ def read_sample(
         for first, last in _runs(size, round(share * size)):
             for block in trajectory.blocks(frames.part(first, last)):
                 check_stop()
+                assert block.forces is not None
                 reasons = screen.look(
                     block.positions, block.forces, block.positions[:, bead_atoms], block.forces[:, bead_atoms]
                 )

@@ -60,10 +60,17 @@ class JobResult:
 
 
 def make_jobs(sources: Sequence[SourceConfig], config: DataConfig, folder: Path) -> list[Job]:
-    """Jobs for these sources: one a file; trajectories read by MDAnalysis go together by protein name."""
+    """Jobs for these sources: one a file; trajectories read by MDAnalysis, and mdCATH files that several entries of
+    `data.sources` name, go together by protein name."""
     together: dict[str, list[SourceConfig]] = {}
+    # Files of one pattern are different proteins; opening thousands of them to see that would take minutes.
+    several = len({source.path for source in config.sources}) > 1
     for index, source in enumerate(sources):
-        name = f"protein {mda_name(source)}" if source.format == "mdanalysis" else f"file {index}"
+        name = f"file {index}"
+        if source.format == "mdanalysis":
+            name = f"protein {mda_name(source)}"
+        elif source.format == "mdcath" and several and (found := mdcath_name(source.path)):
+            name = f"mdcath {found}"
         together.setdefault(name, []).append(source)
     groups = [tuple(group) for group in together.values()]
     # Named by what they work on, so that finished jobs are found again when the list of sources has changed.
@@ -75,6 +82,18 @@ def make_jobs(sources: Sequence[SourceConfig], config: DataConfig, folder: Path)
 def mda_name(source: SourceConfig) -> str:
     """The protein's name of a source that MDAnalysis reads."""
     return source.name or (source.topology or source.path).stem
+
+
+def mdcath_name(path: Path) -> str | None:
+    """The protein's name of an mdCATH file; None where it cannot be told, of which reading it says more."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            names = [name for name, item in file.items() if isinstance(item, h5py.Group)]
+    except OSError:
+        return None
+    return names[0] if len(names) == 1 else None
 
 
 def run_job(job: Job) -> JobResult:
@@ -155,10 +174,10 @@ def open_references(job: Job) -> Iterator[tuple[Reference, Sequence[Trajectory]]
     """The proteins of a job's files, open while each is worked on, with the trajectories that are wanted."""
     first, model_K = job.sources[0], job.config.temperature_K
     if first.format == "mdcath":
-        from cgloop.prep.mdcath import MdcathFile
+        from cgloop.prep.mdcath_files import opened_together
 
-        with MdcathFile(first.path) as file:
-            yield file, file.select(first.temperatures_K or [model_K], first.replicas)
+        with opened_together(job.sources, model_K) as (file, trajectories):
+            yield file, trajectories
     elif first.format == "mdanalysis":
         from cgloop.prep.trajectory import MdaReference
 
@@ -170,7 +189,14 @@ def open_references(job: Job) -> Iterator[tuple[Reference, Sequence[Trajectory]]
 
         with opened_npz(first.path, scratch=job.folder) as archive:
             for index in range(len(archive.proteins)):
-                protein = NpzReference(archive, index, first.temperature_K or model_K, first.replica)
+                protein = NpzReference(
+                    archive,
+                    index,
+                    first.temperature_K or model_K,
+                    first.replica,
+                    forces=first.target == "forces",
+                    relaxation_frames=first.relaxation_frames,
+                )
                 yield protein, protein.trajectories
 
 

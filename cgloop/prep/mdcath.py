@@ -1,8 +1,9 @@
 """Reading all-atom trajectories in the mdCATH layout, a block of frames at a time.
 
 The layout: one group per protein with the PDB text of its atoms, and below it `<temperature>/<replica>/coords` (Å),
-`…/forces` (kcal/mol/Å) and `…/box` (nm, of the first frame; the volume is constant). Unit attributes are not relied on.
-Replicas may differ in length or be empty, and temperature groups may be called `320` or `sims320K`. Two optional
+`…/forces` (kcal/mol/Å; a file may have positions alone) and `…/box` (nm, of the first frame; the volume is constant).
+Unit attributes are not relied on. Replicas
+may differ in length or be empty, and temperature groups may be called `320` or `sims320K`. Two optional
 attributes of a replica are read: `frame_ps`, the time between frames, and `started_from`, the replica and frame that it
 was begun from.
 """
@@ -47,6 +48,9 @@ class MdcathTrajectory:
     molecules: Molecules = field(repr=False)
     frame_ps: float | None = None
     started_from: int | None = None
+    has_forces: bool = True
+    relaxation_frames: int = 0
+    bead_atoms: np.ndarray | None = None
 
     @property
     def where(self) -> str:
@@ -62,12 +66,13 @@ class MdcathTrajectory:
         Raises:
             UserError: the file is damaged here.
         """
-        coords, forces = self.group["coords"], self.group["forces"]
+        coords = self.group["coords"]
         unwrapper = Unwrapper(self._in_cell)
         for wanted in _block_ranges(coords, frames.of(self.n_frames)):
             positions = self._read(coords, wanted)
             moved = unwrapper(positions, self._in_cell.cell)
-            yield Block(np.array(wanted), positions, self._read(forces, wanted), moved)
+            forces = self._read(self.group["forces"], wanted) if self.has_forces else None
+            yield Block(np.array(wanted), positions, forces, moved)
 
     @cached_property
     def _in_cell(self) -> Molecules:
@@ -225,8 +230,9 @@ class MdcathFile:
                     if n_frames:
                         facts = self._spacing(item), self._parent(item)
                         one = MdcathTrajectory(
-                            self.path, item, float(match[1]), int(replica), n_frames, molecules, *facts
-                        )
+                            self.path, item, float(match[1]), int(replica), n_frames, molecules, *facts,
+                            has_forces="forces" in item,
+                        )  # fmt: skip
                         found.append(one)
                         if one.doubt_of_cell:
                             self.notes.append(f"{name}/{replica}: {one.doubt_of_cell}")
@@ -258,13 +264,8 @@ class MdcathFile:
         where = f"{self.path}, {group.name}"
         if "coords" not in group or len(group["coords"]) == 0:
             return 0
-        if "forces" not in group:
-            raise UserError(
-                "has coordinates but no `forces`",
-                where=where,
-                remedy="force matching needs forces; use a file that has them",
-            )
-        for name in ("coords", "forces"):
+        there = [name for name in ("coords", "forces") if name in group]
+        for name in there:
             shape = group[name].shape
             if len(shape) != 3 or shape[1:] != (len(self.atoms), 3):
                 raise UserError(
@@ -272,8 +273,8 @@ class MdcathFile:
                     where=where,
                     remedy="expected are [frames, atoms, 3]",
                 )
-        frames = [len(group[name]) for name in ("coords", "forces")]
-        if frames[0] != frames[1]:
+        frames = [len(group[name]) for name in there]
+        if frames[0] != frames[-1]:
             place = group.name.split("/", 2)[-1]
             self.notes.append(
                 f"{place} has {frames[0]} frames of coordinates, {frames[1]} of forces; the shorter counts"

@@ -22,6 +22,9 @@ class NpzTrajectory:
     replica: int
     frame_ps: float | None = None
     started_from: int | None = None
+    has_forces: bool = True
+    relaxation_frames: int = 0
+    bead_atoms: np.ndarray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -42,17 +45,31 @@ class NpzTrajectory:
         for first in range(0, len(wanted), size):
             part = wanted[first : first + size]
             positions, forces = self.archive.read(self.protein, self.protein.rows[part])
-            yield Block(part, positions, forces)
+            yield Block(part, positions, forces if self.has_forces else None)
 
 
 class NpzReference:
     """One protein of an archive. Bonds follow from residue numbers and distances in its first frame."""
 
-    def __init__(self, archive: NpzArchive, index: int, temperature_K: float, replica: int):
+    def __init__(
+        self,
+        archive: NpzArchive,
+        index: int,
+        temperature_K: float,
+        replica: int,
+        *,
+        forces: bool = True,
+        relaxation_frames: int = 0,
+    ):
         protein = archive.proteins[index]
         self.path, self.name = archive.path, protein.name
         self.notes: list[str] = []
-        self.trajectories = [NpzTrajectory(archive, protein, temperature_K, replica)]
+        has_forces = forces and archive.forces is not None
+        self.trajectories = [
+            NpzTrajectory(
+                archive, protein, temperature_K, replica, has_forces=has_forces, relaxation_frames=relaxation_frames
+            )
+        ]
         first, _ = archive.read(protein, protein.rows[:1])
         self.atoms = [
             Atom(i, "CA", "", name, "/0", int(resid), "", "C", (float(x), float(y), float(z)))

@@ -161,13 +161,36 @@ class Screen:
         reasons = np.where(reasons == GOOD, of_beads, reasons)
         good = np.flatnonzero(reasons == GOOD)
         reasons[good[overlapping(positions[good], self._heavy, self.limits.overlap_A)]] = OVERLAP
+        self._without_repeated(positions, reasons)
+        self._sizes.append(force_size(forces[reasons == GOOD]))
+        return reasons
+
+    def look_without_forces(self, positions: np.ndarray, bead_positions: np.ndarray, *, same_atoms: bool) -> np.ndarray:
+        """As `look`, of frames without forces.
+
+        Args:
+            positions: of atoms, [F, A, 3] Å.
+            bead_positions: of beads, [F, N, 3] Å.
+            same_atoms: whether the atoms are those that it was made for; else they all count as heavy ones.
+        """
+        atoms, beads = np.ones_like(positions), np.zeros_like(bead_positions)
+        reasons = all_atom_reasons(positions, atoms)
+        with np.errstate(over="ignore", invalid="ignore"):
+            reasons = np.where(reasons == GOOD, bead_reasons(bead_positions, beads, self._linked, self.limits), reasons)
+        good = np.flatnonzero(reasons == GOOD)
+        heavy = self._heavy if same_atoms else np.arange(positions.shape[1])
+        reasons[good[overlapping(positions[good], heavy, self.limits.overlap_A)]] = OVERLAP
+        self._without_repeated(positions, reasons)
+        self._sizes.append(np.full((int((reasons == GOOD).sum()), 2), np.nan))
+        return reasons
+
+    def _without_repeated(self, positions: np.ndarray, reasons: np.ndarray) -> None:
+        """Give a reason to frames that were there before."""
         for row in np.flatnonzero(reasons == GOOD):
             key = hashlib.blake2b(np.ascontiguousarray(positions[row]).data, digest_size=16).digest()
             if key in self._seen:
                 reasons[row] = DUPLICATE
             self._seen.add(key)
-        self._sizes.append(force_size(forces[reasons == GOOD]))
-        return reasons
 
     def unusual(self, temperature_K: np.ndarray) -> np.ndarray:
         """bool, of all frames that were good so far, those whose forces are far from the others' at that temperature.
@@ -178,7 +201,7 @@ class Screen:
         sizes = np.concatenate([np.zeros((0, 2)), *self._sizes])
         found = np.zeros(len(sizes), bool)
         for temperature in np.unique(temperature_K):
-            here = temperature_K == temperature
+            here = (temperature_K == temperature) & ~np.isnan(sizes).any(axis=1)
             found[here] = unusual(sizes[here], self.limits)
         return found
 

@@ -37,13 +37,13 @@ class Block:
     Attributes:
         source_frame: int [f], indices in the trajectory.
         positions: [f, A, 3], Å, with molecules joined that periodic boundaries had cut.
-        forces: [f, A, 3], kcal/mol/Å; images do not change them.
+        forces: [f, A, 3], kcal/mol/Å; images do not change them; None where the source has none.
         moved: bool [f], frames in which atoms were moved to another image; None: there is none.
     """
 
     source_frame: np.ndarray
     positions: np.ndarray
-    forces: np.ndarray
+    forces: np.ndarray | None
     moved: np.ndarray | None = None
 
 
@@ -74,6 +74,18 @@ class Trajectory(Protocol):
     @property
     def started_from(self) -> int | None:
         """Replica from one of whose frames it was begun; None for an own start."""
+
+    @property
+    def has_forces(self) -> bool:
+        """Whether its blocks have forces."""
+
+    @property
+    def relaxation_frames(self) -> int:
+        """Frames at its start that relax from it."""
+
+    @property
+    def bead_atoms(self) -> np.ndarray | None:
+        """int [N], atoms of its blocks that are the beads; None where its atoms are those of the reference."""
 
     def blocks(self, frames: Frames = ALL_FRAMES) -> Iterator[Block]:
         """The wanted frames, in order, in blocks of bounded size. Raises UserError if the file is damaged there."""

@@ -79,6 +79,9 @@ def _first_windows(job: "_Job") -> dict[tuple[float, int], int]:
     """Of each trajectory, how many of the first wanted frames are surely for training unless very many are bad."""
     windows = {}
     for trajectory in job.trajectories:
+        if not trajectory.has_forces:
+            windows[trajectory.key] = 0
+            continue
         count = fit_window(len(job.frames.of(trajectory.n_frames)), trajectory.replica, job.config.split)
         windows[trajectory.key] = int(CAUTION * count) if job.config.split.by == "time_block" else count
     return windows
@@ -107,6 +110,7 @@ class _Job:
             records = [self._stream(trajectory, maps, screen, writer, tally) for trajectory in self.trajectories]
             kept = ~screen.unusual(writer.rows("temperature_K"))
             self._set_aside(records, ~kept, limits)
+            kept_with_forces = kept[self._with_forces(writer.rows("temperature_K"), writer.rows("replica"))]
             writer.keep(kept)
             split = assign_splits(
                 writer.rows("replica"),
@@ -117,15 +121,15 @@ class _Job:
                 where=self.reference.path,
             )
             writer.finish(split)
-            leaked = self._outside_training(maps, writer, split)
-            if leaked and maps.chosen in FITTED:
-                return ProteinResult(self.reference.name, {}, {}, []), _count(writer)
-            projection = self._report(maps, writer, split, tally, kept)
+            leaked = 0 if maps is None else self._outside_training(maps, writer, split)
+            if leaked and maps is not None and maps.chosen in FITTED:
+                return ProteinResult(self.reference.name, {}, {}, []), self._count(writer)
+            projection = self._report(maps, writer, split, tally, kept_with_forces)
             writer.describe(_noise_attributes(projection))
             writer.describe_trajectories(
-                [TrajectoryFacts(*t.key, t.frame_ps, t.started_from) for t in self.trajectories]
+                [TrajectoryFacts(*t.key, t.frame_ps, t.started_from, t.relaxation_frames) for t in self.trajectories]
             )
-            if maps.chosen in FITTED:
+            if maps is not None and maps.chosen in FITTED:
                 weights = maps.by_name[maps.chosen].weights(len(self.reference.atoms))
                 writer.attach("force_map", weights.astype(np.float32))
         quarantine = {
@@ -134,12 +138,25 @@ class _Job:
             "beads": len(self.beads.atom),
             "notes": self.reference.notes,
         }
-        notes = [*self.reference.notes, *fit_notes(maps)]
+        notes = [*self.reference.notes, *([] if maps is None else fit_notes(maps)), *self._without_forces()]
         part = part_of(self.reference.name, self.config.split) if self.config.split.by == "protein" else None
         return ProteinResult(self.reference.name, quarantine, projection, notes, part), None
 
-    def _maps(self, windows: Mapping[tuple[float, int], int], limits: Limits) -> Maps:
-        fitted_to = [t for t in self.trajectories if self._at_model_temperature(np.array(t.temperature_K))]
+    def _without_forces(self) -> list[str]:
+        """What the user should know of trajectories without forces."""
+        absent = sorted({t.replica for t in self.trajectories if not t.has_forces})
+        if not absent:
+            return []
+        named = f"replica{'s' if len(absent) > 1 else ''} {', '.join(map(str, absent))}"
+        return [f"{named}: positions without forces, for reference, priors and refinement, not for force matching"]
+
+    def _maps(self, windows: Mapping[tuple[float, int], int], limits: Limits) -> Maps | None:
+        """The force maps; None where no trajectory has forces."""
+        if not any(t.has_forces for t in self.trajectories):
+            return None
+        fitted_to = [
+            t for t in self.trajectories if t.has_forces and self._at_model_temperature(np.array(t.temperature_K))
+        ]
         hydrogen = self.reference.is_hydrogen()
         screen = Screen(hydrogen, self.beads.linked, limits)
         sample = read_sample(
@@ -152,16 +169,22 @@ class _Job:
         return np.abs(temperature_K - self.config.temperature_K) < TEMPERATURE_TOLERANCE_K
 
     def _stream(
-        self, trajectory: Trajectory, maps: Maps, screen: Screen, writer: ProteinWriter, tally: Tally
+        self, trajectory: Trajectory, maps: Maps | None, screen: Screen, writer: ProteinWriter, tally: Tally
     ) -> TrajectoryRecord:
         """Copy the good frames of one trajectory, block by block, as beads."""
         record = TrajectoryRecord(trajectory.temperature_K, trajectory.replica)
         for block in trajectory.blocks(self.frames):
             check_stop()
-            positions = block.positions[:, self.beads.atom]
-            with np.errstate(over="ignore", invalid="ignore"):
-                stored, mapped = maps.project(trajectory, block)
-            reasons = screen.look(block.positions, block.forces, positions, stored)
+            same_atoms = trajectory.bead_atoms is None
+            positions = block.positions[:, self.beads.atom if same_atoms else trajectory.bead_atoms]
+            mapped: dict[str, np.ndarray] = {}
+            if maps is None or block.forces is None:
+                stored = np.full_like(positions, np.nan)
+                reasons = screen.look_without_forces(block.positions, positions, same_atoms=same_atoms)
+            else:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    stored, mapped = maps.project(trajectory, block)
+                reasons = screen.look(block.positions, block.forces, positions, stored)
             record.add(block.source_frame, reasons, block.moved)
             good = reasons == GOOD
             n_good = int(good.sum())
@@ -172,7 +195,8 @@ class _Job:
                 np.full(n_good, trajectory.replica),
                 block.source_frame[good],
             )
-            tally.add(positions[good], {name: forces[good] for name, forces in mapped.items()})
+            if mapped:
+                tally.add(positions[good], {name: forces[good] for name, forces in mapped.items()})
             self.advance(len(good), n_good)
         return record
 
@@ -207,11 +231,30 @@ class _Job:
             found |= here & np.isin(frame, frames)
         return found
 
+    def _with_forces(self, temperature: np.ndarray, replica: np.ndarray) -> np.ndarray:
+        """bool, which of these frames have forces."""
+        found = np.zeros(len(replica), bool)
+        for one in self.trajectories:
+            if one.has_forces:
+                found |= (np.abs(temperature - one.temperature_K) < TEMPERATURE_TOLERANCE_K) & (replica == one.replica)
+        return found
+
+    def _count(self, writer: ProteinWriter) -> dict[tuple[float, int], int]:
+        """Kept frames of each trajectory; zero for those without forces."""
+        counts: dict[tuple[float, int], int] = {}
+        for key in zip(writer.rows("temperature_K").tolist(), writer.rows("replica").tolist(), strict=True):
+            counts[key] = counts.get(key, 0) + 1
+        return {**counts, **{one.key: 0 for one in self.trajectories if not one.has_forces}}
+
     def _report(
-        self, maps: Maps, writer: ProteinWriter, split: np.ndarray, tally: Tally, kept: np.ndarray
+        self, maps: Maps | None, writer: ProteinWriter, split: np.ndarray, tally: Tally, kept: np.ndarray
     ) -> dict[str, Any]:
         temperature, replica = writer.rows("temperature_K"), writer.rows("replica")
-        at_model = self._at_model_temperature(temperature)
+        if maps is None:
+            return {"method": None, "fit": {}, "mean_squared_force": {}, "held_out_frames": 0, "virial": [],
+                    "keeps_rigid_bonds": {}, "noise": None}  # fmt: skip
+        known = self._with_forces(temperature, replica)
+        at_model = self._at_model_temperature(temperature) & known
         held_out = at_model & self._not_fitted_to(maps, writer, split)
         rows = np.flatnonzero(at_model)
         rows = rows[choose_frames(len(rows))]
@@ -220,22 +263,13 @@ class _Job:
         return {
             "method": maps.chosen,
             "fit": dict(maps.facts),
-            **summarise(tally, kept, temperature, replica, held_out, len(self.beads.atom)),
+            **summarise(tally, kept, temperature[known], replica[known], held_out[known], len(self.beads.atom)),
             "keeps_rigid_bonds": {
                 name: maps.groups.hold(one.weights(n_atoms)) if maps.groups else None
                 for name, one in maps.by_name.items()
             },
             "noise": None if noise is None else {**vars(noise), "method": METHOD},
         }
-
-
-def _count(writer: ProteinWriter) -> dict[tuple[float, int], int]:
-    """Kept frames of each trajectory."""
-    keys = zip(writer.rows("temperature_K").tolist(), writer.rows("replica").tolist(), strict=True)
-    counts: dict[tuple[float, int], int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
-    return counts
 
 
 def _noise_attributes(projection: Mapping[str, Any]) -> dict[str, Any]:

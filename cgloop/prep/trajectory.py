@@ -1,4 +1,4 @@
-"""Reading any trajectory that MDAnalysis reads with positions and forces.
+"""Reading any trajectory that MDAnalysis reads, with forces or with positions alone.
 
 MDAnalysis converts every format it knows the units of to Å and kJ/mol/Å; a format whose unit of force it does not
 declare is refused, not guessed. Temperature and replica are not in such files: the config gives them. Molecules that
@@ -39,6 +39,9 @@ class MdaTrajectory:
     images: Images
     frame_ps: float | None = None
     started_from: int | None = None
+    has_forces: bool = True
+    relaxation_frames: int = 0
+    bead_atoms: np.ndarray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -63,24 +66,27 @@ class MdaTrajectory:
         for first in range(0, len(wanted), size):
             part = wanted[first : first + size]
             positions = np.empty((len(part), len(self.selected), 3), np.float32)
-            forces, cells = np.empty_like(positions), np.empty((len(part), 3, 3))
+            forces = np.empty_like(positions) if self.has_forces else None
+            cells = np.empty((len(part), 3, 3))
             for row, frame in enumerate(part):
-                cells[row] = self._read(frame, positions[row], forces[row])
+                cells[row] = self._read(frame, positions[row], None if forces is None else forces[row])
             yield Block(np.array(part), positions, forces, self.images.join(positions, cells, unwrapper))
 
-    def _read(self, frame: int, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
+    def _read(self, frame: int, positions: np.ndarray, forces: np.ndarray | None) -> np.ndarray:
         """Read one frame into arrays as it is in the file; returns its cell."""
         try:
             step = self.universe.trajectory[frame]
         except READ_ERRORS as error:
             raise UserError(f"frame {frame} cannot be read: {_line(error)}", where=self.file, remedy=CHECK) from None
+        positions[:] = self.selected.positions
+        if forces is None:
+            return cell_of(step)
         if not step.has_forces:
             raise UserError(
                 f"frame {frame} has no forces",
                 where=self.file,
-                remedy="force matching needs forces; write them as often as positions",
+                remedy="write them as often as positions, or set `data.sources.target: positions`",
             )
-        positions[:] = self.selected.positions
         forces[:] = self.selected.forces * KCAL_PER_KJ
         return cell_of(step)
 
@@ -96,7 +102,7 @@ class MdaReference:
     """
 
     def __init__(self, sources: Sequence[SourceConfig], name: str, model_temperature_K: float, scratch: Path):
-        """Raises: UserError if a file cannot be understood, or has no forces of known unit."""
+        """Raises: UserError if a file cannot be understood, or declares no units."""
         self.path, self.name = sources[0].path, name
         self.notes: list[str] = []
         self.trajectories: list[MdaTrajectory] = []
@@ -171,18 +177,18 @@ def _open(source: SourceConfig, link: Path, temperature_K: float) -> MdaTrajecto
             raise UserError(f"`selection: {source.selection}`: {_line(error)}", where=source.topology) from None
     if not len(selected):
         raise UserError(f"`selection: {source.selection}` selects no atom", where=source.topology)
-    _require_forces(universe, source)
+    has_forces = source.target == "forces" and bool(universe.trajectory.n_frames and universe.trajectory.ts.has_forces)
+    _require_units(universe, source, ("length", "force") if has_forces else ("length",))
     images = images_of(selected, source.topology or source.path, source.path)
-    return MdaTrajectory(source.path, universe, selected, temperature_K, source.replica, images)
+    return MdaTrajectory(
+        source.path, universe, selected, temperature_K, source.replica, images,
+        has_forces=has_forces, relaxation_frames=source.relaxation_frames,
+    )  # fmt: skip
 
 
-def _require_forces(universe: Any, source: SourceConfig) -> None:
-    if universe.trajectory.n_frames and not universe.trajectory.ts.has_forces:
-        raise UserError(
-            "has no forces", where=source.path, remedy="force matching needs forces; use a format that holds them"
-        )
+def _require_units(universe: Any, source: SourceConfig, quantities: Sequence[str]) -> None:
     declared = getattr(universe.trajectory, "units", {}) or {}
-    for quantity in ("length", "force"):
+    for quantity in quantities:
         if not declared.get(quantity):
             raise UserError(
                 f"MDAnalysis declares no unit of {quantity} for this format", where=source.path,

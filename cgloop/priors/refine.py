@@ -67,9 +67,12 @@ class Refined:
 
 
 def gather(proteins: Iterable[ProteinData], cutoff_A: float) -> Frames:
-    """All frames of these proteins, of which there must be some; see `DatasetReader.sample`."""
+    """All frames with forces of these proteins, of which there must be some; see `DatasetReader.sample`."""
     graphs, positions, forces = [], [], []
-    for protein in proteins:
+    for every in proteins:
+        protein = every.with_forces()
+        if not protein.n_frames:
+            continue
         x = protein.positions.astype(np.float64)
         graphs.append(build_graph(protein.residue_type, protein.linked, x, cutoff_A))
         positions.append(x.reshape(-1, 3))

@@ -71,9 +71,9 @@ def load_sets(
     if training is None or validation is None:
         missing = "training" if training is None else "validation"
         raise UserError(
-            f"no {missing} frames at {temperature_K:g} K",
+            f"no {missing} frames with forces at {temperature_K:g} K",
             where=reader.folder,
-            remedy="change `data.split` or `data.temperature_K`",
+            remedy="change `data.split` or `data.temperature_K`, or add a source with forces",
         )
     return Sets(training, validation, test)
 
@@ -99,7 +99,7 @@ def load_frames(reader: DatasetReader, part: Part, place: Place | None = None) -
     """
     if place is not None:
         return _load_files(reader, part, place)
-    proteins = [reader.load(name, part.split, part.temperature_K) for name in reader.names]
+    proteins = [reader.load(name, part.split, part.temperature_K).with_forces() for name in reader.names]
     proteins = [protein for protein in proteins if protein.n_frames]
     for protein in proteins:
         require_finite(protein, reader.folder)

@@ -148,9 +148,10 @@ def write_shard(
     ):
         for name in names:
             n_frames = max(1, BLOCK_BYTES // (24 * _n_beads(reader, name)))
-            for block in reader.blocks(name, part.split, part.temperature_K, n_frames=n_frames):
+            for every in reader.blocks(name, part.split, part.temperature_K, n_frames=n_frames):
                 if stop_requested():
                     return
+                block = every.with_forces()
                 require_finite(block, reader.folder)
                 rows.add(block, [_write_frame(geometry, frame, part, kind) for frame in block.positions])
                 reference.write(np.ascontiguousarray(block.forces, np.float32).data)

@@ -29,7 +29,8 @@ class Lineage:
         name: in words, as `replica 3` or `replicas 0, 4`.
         rows: int, of the data it was made from.
         replicas: numbers of its trajectories.
-        skipped: frames at the start of the trajectory that still belong to the parent's neighborhood and are dropped.
+        skipped: frames at the start of the trajectory that are dropped: they relax from its start, or still belong to
+            the parent's neighborhood.
     """
 
     name: str
@@ -58,7 +59,15 @@ def lineages_of(
     skipped: dict[int, int] = {}
     parents: dict[int, int] = {}
     for number, facts in _facts(data).items():
-        if facts.started_from is None or number not in rows or number in place:
+        if number not in rows:
+            continue
+        if facts.started_from is None:
+            own = rows[number][data.source_frame[rows[number]] >= facts.relaxation_frames]
+            skipped[number], rows[number] = len(rows[number]) - len(own), own
+            if not len(own):
+                rows.pop(number)
+            continue
+        if number in place:
             continue
         own = _after(data, rows[number], facts.frame_ps, branch_skip_ps)
         if len(own) >= FEWEST_FRAMES:

@@ -17,6 +17,9 @@ from cgloop.stages import digest_of, run_stage
 OTHER = {
     "data.sources.label": "misfolded",
     "data.sources.weight": 2.0,
+    "data.sources.target": "positions",
+    "data.sources.replica_offset": 3,
+    "data.sources.relaxation_frames": 5,
     "model.network": "painn",
     "model.ml_energy_bound_kcal_per_mol": 10.0,
     "validate.lineages": {"*": [[0, 1]]},

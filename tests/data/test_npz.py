@@ -174,8 +174,8 @@ def test_bad_archives_are_told(tmp_path, proteins):
     path.write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"x\.npz: not a readable NPZ archive"), opened_npz(path, tmp_path):
         pass
-    np.savez(path, R=np.zeros((3, 4, 3)))
-    with pytest.raises(UserError, match="no array `F`"), opened_npz(path, tmp_path):
+    np.savez(path, F=np.zeros((3, 4, 3)))
+    with pytest.raises(UserError, match="no array `R`"), opened_npz(path, tmp_path):
         pass
     np.savez(path, R=np.zeros((3, 4, 3)), F=np.zeros((3, 4, 3)))
     with pytest.raises(UserError, match="names no residues"), opened_npz(path, tmp_path):

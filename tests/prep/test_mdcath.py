@@ -114,8 +114,10 @@ def test_no_forces(tmp_path, molecule):
     path = write_mdcath(tmp_path / "a.h5", molecule, {"320/0": frames_of(molecule, 3)})
     with h5py.File(path, "a") as file:
         del file["1abcA00/320/0/forces"]
-    with pytest.raises(UserError, match=r"320/0.*no `forces`"):
-        MdcathFile(path)
+    with MdcathFile(path) as file:
+        (trajectory,) = file.trajectories
+        assert not trajectory.has_forces
+        assert [block.forces for block in trajectory.blocks()] == [None]
 
 
 def test_atoms_that_do_not_match_the_pdb_text(tmp_path, molecule):

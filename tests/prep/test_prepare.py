@@ -68,7 +68,7 @@ def test_what_the_source_says_about_trajectories_is_kept(source, out):
         file["1abcA00/320/1"].attrs.update(frame_ps=4.0)
         file["1abcA00/320/2"].attrs.update(frame_ps=4.0, started_from="0:-1")
     prepare(config_of(source), out)
-    assert DatasetReader.open(out).load("1abcA00").trajectories == ((320.0, 1, 4.0, None), (320.0, 2, 4.0, 0))
+    assert DatasetReader.open(out).load("1abcA00").trajectories == ((320.0, 1, 4.0, None, 0), (320.0, 2, 4.0, 0, 0))
     with h5py.File(source, "a") as file:
         file["1abcA00/320/2"].attrs["started_from"] = "the last frame"
     with pytest.raises(UserError, match=r"320/2.*`started_from` is `the last frame`, not `replica:frame`"):

@@ -124,15 +124,21 @@ def test_wrapped_trajectory_gives_whole_proteins(tmp_path, molecule, topology):
     np.testing.assert_allclose(moved, positions - positions[:, :1], atol=5e-5)
 
 
+@pytest.mark.parametrize("kind", ["trr", "xtc", "dcd"])
+def test_trajectories_without_forces_have_positions(tmp_path, molecule, topology, kind):
+    positions, _ = frames_of(molecule, 5)
+    path = write_trajectory(tmp_path / f"x.{kind}", topology, positions, None)
+    with opened(tmp_path, source(path, topology)) as reference:
+        (trajectory,) = reference.trajectories
+        assert not trajectory.has_forces
+        (block,) = trajectory.blocks()
+    assert block.forces is None
+    np.testing.assert_allclose(block.positions, positions, atol=0.01)
+
+
 @pytest.mark.filterwarnings("ignore")  # MDAnalysis closes what it could not open
 def test_bad_trajectories_are_told(tmp_path, molecule, topology):
     positions, forces = frames_of(molecule, 5)
-    without = write_trajectory(tmp_path / "x.trr", topology, positions, None)
-    with pytest.raises(UserError, match=r"x\.trr: has no forces"):
-        opened(tmp_path, source(without, topology))
-    compressed = write_trajectory(tmp_path / "x.xtc", topology, positions, None)
-    with pytest.raises(UserError, match=r"x\.xtc: has no forces"):
-        opened(tmp_path, source(compressed, topology))
     nonsense = tmp_path / "n.trr"
     nonsense.write_bytes(b"nonsense" * 100)
     with pytest.raises(UserError, match=r"n\.trr: MDAnalysis cannot read it"):

@@ -250,7 +250,7 @@ def test_parameters_of_another_model_are_refused(inputs, done, tmp_path):
 
 
 def test_a_temperature_without_frames_is_refused(inputs, tmp_path):
-    with pytest.raises(UserError, match="no training frames at 350 K"):
+    with pytest.raises(UserError, match="no training frames with forces at 350 K"):
         train_stage(configure(temperature_K=350.0), *inputs, tmp_path)
 
 

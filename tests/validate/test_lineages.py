@@ -74,6 +74,14 @@ def test_a_trajectory_begun_from_another_is_its_continuation_otherwise(facts):
     assert replicas_of(data_of([facts]), skip=1000.0) == [(0, 4), (1,)]
 
 
+def test_frames_that_relax_from_a_start_of_their_own_are_left_out():
+    facts = [TrajectoryFacts(320.0, 0, relaxation_frames=20), TrajectoryFacts(320.0, 1, relaxation_frames=FRAMES)]
+    first, second = lineages_of(data_of(facts), {}, 0.0)
+    assert (first.replicas, first.skipped, len(first.rows)) == ((0,), 20, FRAMES - 20)
+    assert second.replicas == (4,)
+    assert data_of(facts).source_frame[first.rows].min() == 20
+
+
 def test_chains_of_continuations_and_other_temperatures():
     chain = [TrajectoryFacts(320.0, 1, None, 0), TrajectoryFacts(320.0, 4, None, 1)]
     assert replicas_of(data_of(chain)) == [(0, 1, 4)]
