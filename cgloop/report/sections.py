@@ -10,6 +10,7 @@ from cgloop.report import (
     data_section,
     md_figures,
     priors_section,
+    refine_section,
     training_figures,
     training_section,
 )
@@ -47,6 +48,7 @@ def sections(cycle: CycleFiles, rows: list[CheckRow]) -> list[Section]:
     found = [
         *_of_dynamics(cycle, shown),
         controls_section.make(cycle),
+        *([refined] if (refined := refine_section.make(cycle, shown)) is not None else []),
         training_section.make(cycle),
         _parity(cycle),
         priors_section.make(cycle),
