@@ -1,5 +1,9 @@
 """Gradients and weights against closed forms and finite differences."""
 
+import json
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,3 +146,13 @@ def test_a_block_that_says_little_counts_nothing_and_the_newest_is_left():
     assert found.ess == [pytest.approx(0.25), pytest.approx(1.0)]
     alone = pool_weights([far, far], good, 0.3)
     assert [part.sum() for part in alone.frames] == [0.0, pytest.approx(1.0)]
+
+
+@pytest.mark.slow
+def test_the_gradient_from_reweighted_samples_is_chemtrain_s():
+    """P. Fuchs et al., Comput. Phys. Commun. 310, 109512 (2025): perturbation of the free energy, differentiated."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.refine.chemtrain_entropy"], capture_output=True, text=True, check=True
+    )
+    for theirs, ours in json.loads(done.stdout.splitlines()[-1]).values():
+        assert ours == pytest.approx(theirs, rel=1e-4)
