@@ -1,4 +1,4 @@
-# make demo   a real protein: trained, run in LAMMPS, judged, reported (6 to 9 minutes on 2 cores)
+# make demo   a real protein: trained, refined, run in LAMMPS, judged, reported (7 minutes on 2 cores)
 # make test   the quick tests; make test-slow the others, make test-all both
 # All set up .venv from the pinned requirements first.
 

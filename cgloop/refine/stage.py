@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import cgloop
 from cgloop.allocator import keep_memory
 from cgloop.config.root import Config
 from cgloop.data.dataset import DatasetReader
+from cgloop.errors import UserError
 from cgloop.model.compiler_check import require_right_sums
 from cgloop.model.terms import PriorParams
 from cgloop.refine.candidates import Judge
@@ -82,6 +83,7 @@ def refine_stage(
     reader = DatasetReader.open(dataset_dir)
     temperature_K = config.data.temperature_K
     subjects, others = read_subjects(reader, temperature_K, config.validate_)
+    _require_known(config.refine.protein_weights, [one.name for one in subjects])
     lengths = _lengths(config)
     require_memory([(one.name, one.n_beads) for one in subjects], lengths, _free_memory())
     task = _task(config, dataset_dir, train_dir, priors_yaml)
@@ -115,6 +117,16 @@ def refine_stage(
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     log.info("force RMSE on %(split)s: %(rmse_full).4f, prior alone %(rmse_prior).4f kcal/mol/Å", summary)
     return summary
+
+
+def _require_known(weights: Mapping[str, float], names: Sequence[str]) -> None:
+    """Raise a `UserError` for a weight of a protein that is not refined."""
+    if unknown := sorted(set(weights) - set(names)):
+        raise UserError(
+            f"`{unknown[0]}` has no training frames at the model's temperature",
+            where="refine.protein_weights",
+            remedy=f"known: {', '.join(names)}",
+        )
 
 
 def _task(config: Config, dataset_dir: Path, train_dir: Path, priors_yaml: Path) -> Task:
