@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 import cgloop
 from cgloop.allocator import keep_memory
@@ -40,10 +41,6 @@ log = logging.getLogger("cgloop.refine")
 
 COPIED = ("history.json", "decoys.json", "ensemble.json", "ensemble")
 """What a training left and a refinement leaves as it is."""
-
-HOTTEST = 5.0
-"""Largest kinetic temperature of a chain in one step over the target: one of 10 beads exceeds it by chance in none of
-10¹⁵ steps."""
 
 
 def refine_stage(
@@ -171,9 +168,20 @@ def _chains(config: Config, task: Task, subject: Subject, lengths: Lengths) -> P
         energy,
         lengths,
         Dynamics(thermal_energy(config.data.temperature_K), refine.timestep_fs, refine.friction_per_ps),
-        ChainLimits(monitors.min_distance_A, monitors.max_bond_deviation, monitors.max_force, HOTTEST),
+        ChainLimits(
+            monitors.min_distance_A,
+            monitors.max_bond_deviation,
+            monitors.max_force,
+            _hottest(monitors.temperature_quantile, subject.n_beads),
+        ),
         config.run.seed,
     )
+
+
+def _hottest(quantile: float, n_beads: int) -> float:
+    """Return the kinetic temperature over the target that a healthy chain exceeds in one step with a probability."""
+    degrees_of_freedom = 3 * n_beads
+    return float(stats.chi2.isf(quantile, degrees_of_freedom)) / degrees_of_freedom
 
 
 def _force_term(config: Config, task: Task, protein: ProteinChains, start: Trained) -> ForceTerm | None:
