@@ -46,6 +46,8 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "3")
 """Environment variable of XLA's log on stderr, and the level from which on it is written (3: what ends the process)."""
 
+JAX_LOG_LEVEL = "1"
+
 ADDED_FLAG = "CGLOOP_ADDED_XLA_FLAG"
 """Environment variable that marks `NO_FUSED_REDUCTIONS` as added by cgloop, so that another XLA can be started without
 it."""
@@ -109,10 +111,11 @@ def prepare(environment: MutableMapping[str, str] | None = None, jaxlib: str | N
     environment = os.environ if environment is None else environment
     given = {pin.variable: environment[pin.variable] for pin in PINS if pin.variable in environment}
     environment.update({pin.variable: pin.text for pin in PINS})
-    if CACHE in environment:
+    if CACHE in environment and environment.get(LOG_LEVEL[0], JAX_LOG_LEVEL) == JAX_LOG_LEVEL:
         # On some processors XLA writes 7 kB of "errors" for every program that it loads from the cache, since two
         # features that it tuned for are no features of a processor. They filled a pipe that nobody read.
-        environment.setdefault(*LOG_LEVEL)
+        # JAX itself sets the level 1 where there is none, and programs that it starts inherit that.
+        environment.update([LOG_LEVEL])
     if (_installed_jaxlib() if jaxlib is None else jaxlib) != FAULTY_JAXLIB:
         # Inherited from a process with another JAX, as through a SLURM job.
         _remove_added_flag(environment)
