@@ -164,3 +164,5 @@ def _tell(protein: ProteinResult, *, quiet: bool) -> None:
         log.log(level, "%s: periodic images of atoms changed in %d of %d frames", protein.name, moved, read)
     for note in protein.notes:
         log.warning("%s: %s", protein.name, note)
+    for note in set(protein.quarantine["notes"]) - set(protein.notes):
+        log.log(level, "%s: %s", protein.name, note)

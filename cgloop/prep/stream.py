@@ -136,9 +136,9 @@ class _Job:
             **table_row(records),
             "trajectories": [record.to_json() for record in records],
             "beads": len(self.beads.atom),
-            "notes": self.reference.notes,
+            "notes": [*self.reference.notes, *self._without_forces()],
         }
-        notes = [*self.reference.notes, *([] if maps is None else fit_notes(maps)), *self._without_forces()]
+        notes = [*self.reference.notes, *([] if maps is None else fit_notes(maps))]
         part = part_of(self.reference.name, self.config.split) if self.config.split.by == "protein" else None
         return ProteinResult(self.reference.name, quarantine, projection, notes, part), None
 

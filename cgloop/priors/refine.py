@@ -19,6 +19,7 @@ import optax
 
 from cgloop.config.priors import PriorsConfig, RefineConfig
 from cgloop.data.dataset import ProteinData
+from cgloop.errors import UserError
 from cgloop.interrupt import check_stop
 from cgloop.model.graph import Graph, batch_graphs, build_graph
 from cgloop.model.hybrid import Model, prior_forces
@@ -77,6 +78,11 @@ def gather(proteins: Iterable[ProteinData], cutoff_A: float) -> Frames:
         graphs.append(build_graph(protein.residue_type, protein.linked, x, cutoff_A))
         positions.append(x.reshape(-1, 3))
         forces.append(protein.forces.astype(np.float64).reshape(-1, 3))
+    if not graphs:
+        raise UserError(
+            "no training frames with forces, which `priors.refine` matches",
+            remedy="add a source with forces, or set `priors.refine.enabled: false`",
+        )
     return Frames(np.concatenate(positions), np.concatenate(forces), batch_graphs(graphs))
 
 

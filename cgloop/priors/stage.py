@@ -108,7 +108,8 @@ def _summary(
     noise = pooled_noise([entry.get("force_noise") for entry in entries], weights)
     splits = {}
     for split in ("train", "validation"):
-        chosen = list(reader.sample(split, fit.temperature_K, HELD_OUT_FRAMES))
+        sampled = [one.with_forces() for one in reader.sample(split, fit.temperature_K, HELD_OUT_FRAMES)]
+        chosen = [one for one in sampled if one.n_frames]
         if not chosen:
             continue
         frames = gather(chosen, cutoff_A)

@@ -95,7 +95,7 @@ def protein_that_is_not_there(path, data):
     ("mistake", "words"),
     [
         (truncated, ["example.h5", "truncated"]),
-        (without_forces, ["example.h5", "forces"]),
+        (without_forces, ["prep", "no training frames with forces", "320 K"]),
         (unknown_residue, ["example.h5", "XYZ"]),
         (other_temperature, ["example.h5", "350", "320"]),
         (too_few_frames, ["frames"]),
